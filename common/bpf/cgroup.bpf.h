@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Which cgroup something belongs to. */
+#pragma once
+
+#include "kernel/cgroup.h"
+#include "kernel/sock.h"
+#include "kernel/task.h"
+
+/* The --cgroup filter: the id of a cgroup v2 directory, 0 for none. */
+const volatile __u64 filter_cgroup = 0;
+
+/* The kernel allows deeper trees (cgroup.max.depth); nobody has them. */
+#define CGROUP_MAX_DEPTH 32
+
+static __always_inline __u64 cgroup_id(struct cgroup *cgroup)
+{
+	return cgroup ? BPF_CORE_READ(cgroup, kn, id) : 0;
+}
+
+/* Whether `cgroup` is the one of --cgroup or below it. */
+static __always_inline bool cgroup_matches(struct cgroup *cgroup)
+{
+	for (int level = 0; level < CGROUP_MAX_DEPTH && cgroup; level++) {
+		if (cgroup_id(cgroup) == filter_cgroup)
+			return true;
+		/* self is the first member, so the parent's css is the parent. */
+		cgroup = (struct cgroup *)BPF_CORE_READ(cgroup, self.parent);
+	}
+	return false;
+}
+
+/* The cgroup v2 of the task on this CPU. */
+static __always_inline struct cgroup *task_cgroup(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp);
+}
+
+/* The cgroup v2 that a socket was made in; NULL stands for the root. */
+static __always_inline struct cgroup *sock_cgroup(struct sock *sk)
+{
+	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
+		return BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
+
+	struct sock_cgroup_data___before_5_15 *data = (void *)&sk->sk_cgrp_data;
+	__u64 val = BPF_CORE_READ(data, val);
+
+	return val & 3 ? NULL : (struct cgroup *)val;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Events to user space: a ring buffer, and a count of what did not fit.
+ */
+#pragma once
+
+#include "kernel/types.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} events SEC(".maps");
+
+/* Events that could not be handed over or stored: read by common::lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost SEC(".maps");
+
+/* User space is woken when the ring holds this much: a quarter of it. */
+const volatile __u64 ring_wakeup_bytes = 1 << 20;
+
+/*
+ * A wake-up costs several times as much as the event, so user space comes by
+ * itself (common::session) and is woken only as the ring fills past the mark.
+ * Past it just the first few events wake: a reader that is awake but slow
+ * does not make every further event pay.
+ */
+#define RING_WAKEUP_WINDOW 4096
+
+static __always_inline __u64 ring_flags(void)
+{
+	__u64 used = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+
+	return used - ring_wakeup_bytes < RING_WAKEUP_WINDOW ?
+		BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void count_lost(void)
+{
+	__u32 zero = 0;
+	__u64 *count = bpf_map_lookup_elem(&lost, &zero);
+
+	if (count)
+		(*count)++;
+}
+
+/* Room for one event, or NULL when the ring is full (counted). */
+#define event_reserve(type)                                                    \
+	({                                                                     \
+		type *__event = bpf_ringbuf_reserve(&events, sizeof(type), 0); \
+		if (!__event)                                                  \
+			count_lost();                                          \
+		__event;                                                       \
+	})
+
+static __always_inline void event_submit(void *event)
+{
+	bpf_ringbuf_submit(event, ring_flags());
+}
+
+/* An event that ends with a tail as long as its content: copies `size` bytes. */
+static __always_inline void event_output(void *event, __u64 size)
+{
+	if (bpf_ringbuf_output(&events, event, size, ring_flags()))
+		count_lost();
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#pragma once
+
+#include "kernel/types.h"
+
+struct qstr {
+	union {
+		struct {
+			__u32 hash;
+			__u32 len;
+		};
+		__u64 hash_len;
+	};
+	const unsigned char *name;
+} CO_RE;
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+} CO_RE;
+
+struct vfsmount {
+	struct dentry *mnt_root;
+} CO_RE;
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+} CO_RE;
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+} CO_RE;
+
+struct file {
+	struct path f_path;
+} CO_RE;
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+} CO_RE;
+
+struct files_struct {
+	struct fdtable *fdt;
+} CO_RE;
+
+struct fs_struct {
+	struct path root;
+	struct path pwd;
+} CO_RE;

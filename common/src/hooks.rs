@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which kernel hook a tool uses: the first of its alternatives that loads and
+//! attaches. Type information says that a hook exists, not that it may be used
+//! (a kernel without trampolines refuses fentry with EPERM): so it is tried.
+
+use std::collections::HashMap;
+use std::env;
+use std::mem::MaybeUninit;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, anyhow, bail};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Link, Object, OpenObject, PrintLevel, ProgramMut};
+
+use crate::lost::Lost;
+use crate::probe::Probe;
+use crate::tracefs::Tracefs;
+
+/// One thing that a tool has to see, and the ways to see it, best first.
+#[derive(Debug)]
+pub struct Hook {
+    pub name: &'static str,
+    pub alternatives: &'static [Alternative],
+}
+
+/// One way: programs that are used together.
+#[derive(Debug)]
+pub struct Alternative {
+    pub name: &'static str,
+    /// All of these must load and attach.
+    pub programs: &'static [&'static str],
+    /// These are left out where their hook does not exist (a system call that
+    /// the architecture or the kernel lacks).
+    pub optional: &'static [&'static str],
+    /// Maps that only this alternative uses; the others do not create them.
+    pub maps: &'static [&'static str],
+}
+
+impl Alternative {
+    pub const fn new(name: &'static str, programs: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            programs,
+            optional: &[],
+            maps: &[],
+        }
+    }
+
+    pub const fn optional(self, optional: &'static [&'static str]) -> Self {
+        Self { optional, ..self }
+    }
+
+    pub const fn maps(self, maps: &'static [&'static str]) -> Self {
+        Self { maps, ..self }
+    }
+
+    /// Every program of the alternative.
+    pub fn all_programs(&self) -> impl Iterator<Item = &'static str> {
+        self.programs.iter().chain(self.optional).copied()
+    }
+}
+
+/// A loaded skeleton whose programs are attached until it is dropped.
+pub struct Attached<S> {
+    // Before the skeleton: detached before the maps go.
+    links: Vec<Link>,
+    pub skel: S,
+    pub lost: Lost,
+    /// Hook and alternative in use.
+    pub used: Vec<(&'static str, &'static str)>,
+}
+
+impl<S> Attached<S> {
+    /// No more events from now on; the maps stay.
+    pub fn detach(&mut self) {
+        self.links.clear();
+    }
+}
+
+/// `hook=alternative[,hook=alternative…]`: take just these, for tests.
+pub const FORCE: &str = "BPFCC_RS_HOOKS";
+
+fn forced() -> Result<HashMap<String, String>> {
+    let Ok(text) = env::var(FORCE) else {
+        return Ok(HashMap::new());
+    };
+    text.split(',')
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            part.split_once('=')
+                .map(|(hook, alternative)| (hook.to_owned(), alternative.to_owned()))
+                .ok_or_else(|| anyhow!("{FORCE}: '{part}' is not hook=alternative"))
+        })
+        .collect()
+}
+
+/// Opens the skeleton, configures it (`configure` may run more than once),
+/// loads and attaches it with the first alternative of each of `hooks` that
+/// works here. `tell` gets a line per decision.
+pub fn load<B>(
+    hooks: &[&'static Hook],
+    mut configure: impl FnMut(&mut B::Output) -> Result<()>,
+    mut tell: impl FnMut(&str),
+) -> Result<Attached<<B::Output as OpenSkel<'static>>::Output>>
+where
+    B: SkelBuilder<'static> + Default,
+{
+    if let Some(obstacle) = Probe::default().obstacle() {
+        bail!("cannot load BPF programs: {obstacle}");
+    }
+    capture_libbpf_messages();
+
+    let forced = forced()?;
+    let mut ways = hooks
+        .iter()
+        .map(|&hook| Way::new(hook, &forced))
+        .collect::<Result<Vec<_>>>()?;
+    loop {
+        let chosen: Vec<_> = ways.iter().map(Way::current).collect::<Result<_>>()?;
+        let failure = match attempt::<B>(hooks, &chosen, &mut configure, &mut tell)? {
+            Ok(mut attached) => {
+                attached.used = ways
+                    .iter()
+                    .zip(&chosen)
+                    .map(|(way, a)| (way.hook.name, a.name))
+                    .collect();
+                for (hook, alternative) in &attached.used {
+                    tell(&format!("{hook}: using {alternative}"));
+                }
+                return Ok(attached);
+            }
+            Err(failure) => failure,
+        };
+        // Find out whose fault it was by trying each hook alone.
+        let culprit = match failure.hook {
+            Some(index) => index,
+            None if ways.len() == 1 => 0,
+            None => {
+                let mut guilty = None;
+                for (index, alternative) in chosen.iter().enumerate() {
+                    let alone = std::slice::from_ref(alternative);
+                    if attempt::<B>(hooks, alone, &mut configure, &mut |_| {})?.is_err() {
+                        guilty = Some(index);
+                        break;
+                    }
+                }
+                guilty.ok_or_else(|| anyhow!("cannot load BPF programs: {}", failure.reason))?
+            }
+        };
+        if let Some(way) = ways.get_mut(culprit) {
+            tell(&format!(
+                "{}: {} refused ({})",
+                way.hook.name,
+                way.current()?.name,
+                failure.reason
+            ));
+            way.refuse(failure.reason);
+        }
+    }
+}
+
+/// The alternatives of one hook that are still to be tried.
+struct Way {
+    hook: &'static Hook,
+    left: Vec<&'static Alternative>,
+    refusals: Vec<String>,
+}
+
+impl Way {
+    fn new(hook: &'static Hook, forced: &HashMap<String, String>) -> Result<Self> {
+        let left: Vec<_> = hook
+            .alternatives
+            .iter()
+            .filter(|alternative| {
+                forced
+                    .get(hook.name)
+                    .is_none_or(|name| name == alternative.name)
+            })
+            .rev()
+            .collect();
+        if left.is_empty() {
+            let names: Vec<_> = hook.alternatives.iter().map(|a| a.name).collect();
+            bail!("{FORCE}: {} has {}", hook.name, names.join(", "));
+        }
+        Ok(Self {
+            hook,
+            left,
+            refusals: Vec::new(),
+        })
+    }
+
+    fn current(&self) -> Result<&'static Alternative> {
+        self.left.last().copied().ok_or_else(|| {
+            anyhow!(
+                "cannot trace {}: {}; see --verbose",
+                self.hook.name,
+                self.refusals.join("; ")
+            )
+        })
+    }
+
+    fn refuse(&mut self, reason: String) {
+        if let Some(alternative) = self.left.pop() {
+            self.refusals
+                .push(format!("{}: {reason}", alternative.name));
+        }
+    }
+}
+
+struct Failure {
+    /// Which of the chosen alternatives failed, when that is known.
+    hook: Option<usize>,
+    reason: String,
+}
+
+type Attempt<S> = Result<Attached<S>, Failure>;
+
+/// One trial. The outer error is one that no other alternative mends.
+fn attempt<B>(
+    hooks: &[&'static Hook],
+    chosen: &[&'static Alternative],
+    configure: &mut impl FnMut(&mut B::Output) -> Result<()>,
+    tell: &mut impl FnMut(&str),
+) -> Result<Attempt<<B::Output as OpenSkel<'static>>::Output>>
+where
+    B: SkelBuilder<'static> + Default,
+{
+    let mut missing = Vec::new();
+    loop {
+        // A few dozen bytes per trial, which live as long as the process: that
+        // is what lets the skeleton be moved and returned.
+        let storage: &'static mut MaybeUninit<OpenObject> =
+            Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut open = B::default().open(storage).context("open BPF object")?;
+        configure(&mut open)?;
+        select(open.open_object_mut(), hooks, chosen, &missing)?;
+
+        take_messages();
+        let skel = match open.load() {
+            Ok(skel) => skel,
+            Err(error) => {
+                let absent = absent_optional(chosen, &missing, &take_messages());
+                if absent.is_empty() {
+                    return Ok(Err(Failure {
+                        hook: None,
+                        reason: reason(&error),
+                    }));
+                }
+                missing.extend(absent);
+                continue;
+            }
+        };
+        return attach(skel, chosen, &missing, tell);
+    }
+}
+
+/// The optional programs that libbpf names as those that cannot be loaded.
+fn absent_optional(
+    chosen: &[&'static Alternative],
+    missing: &[&'static str],
+    messages: &str,
+) -> Vec<&'static str> {
+    chosen
+        .iter()
+        .flat_map(|alternative| alternative.optional)
+        .copied()
+        .filter(|name| !missing.contains(name) && messages.contains(&format!("prog '{name}'")))
+        .collect()
+}
+
+/// Marks what the trial loads: the chosen programs, and the maps of no other
+/// alternative.
+fn select(
+    object: &mut OpenObject,
+    hooks: &[&'static Hook],
+    chosen: &[&'static Alternative],
+    missing: &[&'static str],
+) -> Result<()> {
+    let wanted: Vec<_> = chosen
+        .iter()
+        .flat_map(|alternative| alternative.all_programs())
+        .filter(|name| !missing.contains(name))
+        .collect();
+    for mut program in object.progs_mut() {
+        let load = wanted.iter().any(|name| program.name() == *name);
+        program.set_autoload(load);
+    }
+    let used: Vec<_> = chosen
+        .iter()
+        .flat_map(|alternative| alternative.maps)
+        .collect();
+    let unused: Vec<_> = hooks
+        .iter()
+        .flat_map(|hook| hook.alternatives)
+        .flat_map(|alternative| alternative.maps)
+        .filter(|map| !used.contains(map))
+        .collect();
+    for mut map in object.maps_mut() {
+        if unused.iter().any(|name| map.name() == **name) {
+            map.set_autocreate(false)
+                .with_context(|| format!("leave out map {}", map.name().to_string_lossy()))?;
+        }
+    }
+    Ok(())
+}
+
+fn attach<S: Skel<'static>>(
+    skel: S,
+    chosen: &[&'static Alternative],
+    missing: &[&'static str],
+    tell: &mut impl FnMut(&str),
+) -> Result<Attempt<S>> {
+    let mut links = Vec::new();
+    for (index, alternative) in chosen.iter().enumerate() {
+        for name in alternative
+            .all_programs()
+            .filter(|name| !missing.contains(name))
+        {
+            let Some(program) = find(skel.object(), name) else {
+                bail!("BPF object has no program {name}");
+            };
+            match attach_program(&program) {
+                Ok(link) => links.push(link),
+                Err(error) if alternative.optional.contains(&name) => {
+                    tell(&format!(
+                        "{}: left out ({error:#})",
+                        program.section().to_string_lossy()
+                    ));
+                }
+                Err(error) => {
+                    let section = program.section().to_string_lossy();
+                    let reason = format!("attach {section}: {}", hint(&error));
+                    return Ok(Err(Failure {
+                        hook: Some(index),
+                        reason,
+                    }));
+                }
+            }
+        }
+    }
+    let lost = Lost::of(skel.object())?;
+    Ok(Ok(Attached {
+        links,
+        skel,
+        lost,
+        used: Vec::new(),
+    }))
+}
+
+fn find<'o>(object: &'o Object, name: &str) -> Option<ProgramMut<'o>> {
+    object.progs_mut().find(|program| program.name() == name)
+}
+
+/// Attaches by the program's section; classic tracepoints also where tracefs is
+/// not mounted.
+pub fn attach_program(program: &ProgramMut<'_>) -> Result<Link> {
+    let classic = ["tracepoint/", "tp/"]
+        .iter()
+        .any(|kind| program.section().to_string_lossy().starts_with(kind));
+    if classic && Probe::default().tracefs().is_none() {
+        return Tracefs::open()?.attach(program);
+    }
+    Ok(program.attach()?)
+}
+
+fn hint(error: &anyhow::Error) -> String {
+    let text = match error.downcast_ref::<libbpf_rs::Error>() {
+        Some(error) => root_cause(error),
+        None => format!("{error:#}"),
+    };
+    match crate::error::errno(error.as_ref()) {
+        Some(libc::EACCES) => format!("{text}; tracefs may need CAP_DAC_READ_SEARCH"),
+        _ => text,
+    }
+}
+
+fn reason(error: &libbpf_rs::Error) -> String {
+    format!("load: {}", root_cause(error))
+}
+
+/// The innermost cause: what the kernel said.
+fn root_cause(error: &libbpf_rs::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// What libbpf has warned about since [`take_messages`] was last called.
+static MESSAGES: Mutex<String> = Mutex::new(String::new());
+
+/// libbpf's warnings about an alternative that will not work are no news to
+/// the user: they are kept for `--verbose` and for [`absent_optional`].
+pub fn capture_libbpf_messages() {
+    libbpf_rs::set_print(Some((PrintLevel::Warn, |_, message| {
+        MESSAGES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_str(&message);
+    })));
+}
+
+/// Takes the captured messages.
+pub fn take_messages() -> String {
+    std::mem::take(&mut MESSAGES.lock().unwrap_or_else(PoisonError::into_inner))
+}

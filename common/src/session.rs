@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The run of a tool, in one of two shapes: a stream of events
+//! ([`Session::stream`]) or a report per interval ([`Session::intervals`]).
+
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapCore, RingBuffer, RingBufferBuilder};
+
+use crate::cli::General;
+use crate::hooks::{self, Attached, Hook};
+use crate::lost::Lost;
+use crate::output::Output;
+use crate::time::utc_now;
+use crate::wait::{Waiter, Wake};
+
+/// How long an event may wait in the ring: the programs wake us only when the
+/// ring fills up (`common/bpf/events.bpf.h`).
+const DRAIN_IDLE: Duration = Duration::from_millis(50);
+/// The same while events are coming.
+const DRAIN_BUSY: Duration = Duration::from_millis(20);
+/// Records per write.
+const BATCH: usize = 4096;
+/// How often the loss counters are read.
+const LOST_CHECK: Duration = Duration::from_secs(1);
+
+/// A running tool.
+pub struct Session {
+    name: String,
+    json: bool,
+    verbose: bool,
+    duration: Option<Duration>,
+    deadline: Option<Instant>,
+    waiter: Waiter,
+    /// stdout.
+    pub out: Output,
+    /// Asked when a child has changed its state: true ends the session.
+    child_done: Option<Box<dyn FnMut() -> bool>>,
+}
+
+impl Session {
+    /// Begins: from here on SIGINT and SIGTERM end the tool in order.
+    pub fn new(name: &str, general: &General, duration: Option<Duration>) -> Result<Self> {
+        Ok(Self {
+            name: name.to_owned(),
+            json: general.json,
+            verbose: general.verbose,
+            duration,
+            deadline: None,
+            waiter: Waiter::new()?,
+            out: Output::default(),
+            child_done: None,
+        })
+    }
+
+    /// Ends the session when `done` says so; it is asked on every SIGCHLD.
+    pub fn end_with_child(&mut self, done: impl FnMut() -> bool + 'static) {
+        self.child_done = Some(Box::new(done));
+    }
+
+    /// A line on stderr, with the tool's name.
+    pub fn warn(&self, text: &str) {
+        // A closed stderr leaves nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{}: {text}", self.name);
+    }
+
+    /// A line on stderr under `--verbose`.
+    pub fn tell(&self, text: &str) {
+        if self.verbose {
+            self.warn(text);
+        }
+    }
+
+    /// [`hooks::load`], telling its decisions under `--verbose`.
+    pub fn load<B>(
+        &self,
+        hooks: &[&'static Hook],
+        configure: impl FnMut(&mut B::Output) -> Result<()>,
+    ) -> Result<Attached<<B::Output as OpenSkel<'static>>::Output>>
+    where
+        B: SkelBuilder<'static> + Default,
+    {
+        hooks::load::<B>(hooks, configure, |line| self.tell(line))
+    }
+
+    /// Everything is attached: writes what `out` holds (header or banner) and
+    /// starts the clock of `--duration`.
+    pub fn ready(&mut self) -> Result<()> {
+        self.deadline = self.duration.and_then(|d| Instant::now().checked_add(d));
+        self.out.flush()?;
+        self.tell("attached");
+        Ok(())
+    }
+
+    /// Waits until `until`, but no longer than `--duration` allows. True: end.
+    fn wait(&mut self, until: Instant, data: Option<BorrowedFd<'_>>) -> Result<bool> {
+        let end = self.deadline.filter(|&deadline| deadline <= until);
+        loop {
+            match self.waiter.wait(end.unwrap_or(until), data)? {
+                Wake::Stop => return Ok(true),
+                Wake::Child => {
+                    if self.child_done.as_mut().is_some_and(|done| done()) {
+                        return Ok(true);
+                    }
+                }
+                Wake::Go => return Ok(end.is_some_and(|end| Instant::now() >= end)),
+            }
+        }
+    }
+
+    /// The event stream: calls `on_record` for every record of the ring buffer
+    /// `ring`, in order, and writes what it has formatted, until the session
+    /// ends. Then the programs are detached and what is left is shown.
+    pub fn stream<S>(
+        &mut self,
+        mut attached: Attached<S>,
+        ring: impl FnOnce(&S) -> &dyn MapCore,
+        on_record: impl FnMut(&[u8], &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        // Shared by the ring's callback and the loop around it, which never
+        // run at the same time.
+        let shared = RefCell::new(Stream {
+            out: std::mem::take(&mut self.out),
+            on_record,
+            failed: None,
+        });
+        let mut builder = RingBufferBuilder::new();
+        let map = ring(&attached.skel);
+        builder.add(map, |record| shared.borrow_mut().record(record))?;
+        let ring = builder.build().context("map the ring buffer")?;
+
+        let mut next_lost = Instant::now() + LOST_CHECK;
+        let mut drained = 0;
+        loop {
+            let pause = match drained {
+                BATCH => Duration::ZERO,
+                0 => DRAIN_IDLE,
+                _ => DRAIN_BUSY,
+            };
+            let end = self.wait(Instant::now() + pause, Some(epoll_fd(&ring)))?;
+            drained = drain(&ring, &shared)?;
+            if end {
+                break;
+            }
+            if Instant::now() >= next_lost {
+                self.report_lost(&mut attached.lost, &mut shared.borrow_mut().out)?;
+                next_lost = Instant::now() + LOST_CHECK;
+            }
+        }
+        attached.detach();
+        while drain(&ring, &shared)? == BATCH {}
+        drop(ring);
+        let mut out = shared.into_inner().out;
+        self.report_lost(&mut attached.lost, &mut out)
+    }
+
+    /// The interval report: `report` writes one, `count` times or until the
+    /// session ends; the last one, of a part of an interval, is at the end.
+    pub fn intervals<S>(
+        &mut self,
+        mut attached: Attached<S>,
+        interval: Option<Duration>,
+        count: Option<u64>,
+        mut report: impl FnMut(&S, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        let start = Instant::now();
+        let far = Duration::from_secs(99_999_999); // BCC's "until interrupted"
+        let interval = interval.unwrap_or(far);
+        let mut left = count.unwrap_or(u64::MAX);
+        let mut ticks = 0;
+        loop {
+            ticks += 1;
+            // From the start, so that reports do not drift.
+            let end = self.wait(start + interval.saturating_mul(ticks).min(far), None)?;
+            report(&attached.skel, self.out.buffer())?;
+            let mut out = std::mem::take(&mut self.out);
+            self.report_lost(&mut attached.lost, &mut out)?;
+            self.out = out;
+            left -= 1;
+            if end || left == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says on stderr, and in JSON also on stdout, what was lost; writes `out`.
+    fn report_lost(&self, lost: &mut Lost, out: &mut Output) -> Result<()> {
+        let samples = lost.take()?;
+        if samples > 0 {
+            let _ = writeln!(std::io::stderr(), "Possibly lost {samples} samples");
+            if self.json {
+                out.line(&format!(
+                    "{{\"time\":\"{}\",\"lost_samples\":{samples}}}",
+                    utc_now()
+                ));
+            }
+        }
+        out.flush()
+    }
+}
+
+struct Stream<F> {
+    out: Output,
+    on_record: F,
+    failed: Option<anyhow::Error>,
+}
+
+impl<F: FnMut(&[u8], &mut Vec<u8>) -> Result<()>> Stream<F> {
+    /// The ring's callback: a negative result stops the consumption.
+    fn record(&mut self, record: &[u8]) -> i32 {
+        match (self.on_record)(record, self.out.buffer()) {
+            Ok(()) => 0,
+            Err(error) => {
+                self.failed = Some(error);
+                -libc::ECANCELED
+            }
+        }
+    }
+}
+
+/// Takes up to [`BATCH`] records and writes their rows in one go.
+fn drain<F>(ring: &RingBuffer<'_>, shared: &RefCell<Stream<F>>) -> Result<usize> {
+    let taken = ring.consume_raw_n(BATCH);
+    let mut stream = shared.borrow_mut();
+    stream.out.flush()?;
+    if let Some(error) = stream.failed.take() {
+        return Err(error);
+    }
+    usize::try_from(taken).map_err(|_| {
+        anyhow!(
+            "read the ring buffer: {}",
+            std::io::Error::from_raw_os_error(-taken)
+        )
+    })
+}
+
+fn epoll_fd<'r>(ring: &'r RingBuffer<'_>) -> BorrowedFd<'r> {
+    // SAFETY: libbpf's epoll fd is open as long as the ring buffer is.
+    #[allow(unsafe_code)]
+    unsafe {
+        BorrowedFd::borrow_raw(ring.epoll_fd())
+    }
+}
