@@ -26,11 +26,12 @@ pub fn utc_now() -> String {
 pub struct EventClock {
     /// UTC minus monotonic, in nanoseconds.
     offset_ns: i64,
+    /// When the offset was last looked at.
+    checked_ns: u64,
 }
 
 impl EventClock {
-    /// The mapping as it is now. It drifts when the clock is stepped or slewed:
-    /// take a new one now and then.
+    /// The mapping as it is now.
     pub fn now() -> Self {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -41,7 +42,22 @@ impl EventClock {
             .unwrap_or_default();
         Self {
             offset_ns: i64::try_from(wall.as_nanos()).unwrap_or_default() - mono,
+            checked_ns: u64::try_from(mono).unwrap_or_default(),
         }
+    }
+
+    /// Keeps up with a wall clock that is stepped or slewed, from event to
+    /// event. Between such changes the mapping stays as it is: the differences
+    /// between stamps are those of the kernel's clock.
+    pub fn follow(&mut self, ktime_ns: u64) -> Self {
+        if ktime_ns.saturating_sub(self.checked_ns) > 1_000_000_000 {
+            let now = Self::now();
+            if now.offset_ns.abs_diff(self.offset_ns) > 1_000_000 {
+                self.offset_ns = now.offset_ns;
+            }
+            self.checked_ns = now.checked_ns;
+        }
+        *self
     }
 
     /// RFC 3339 UTC with microseconds of the event at `ktime_ns`.
@@ -84,6 +100,7 @@ mod tests {
     fn event_time_is_utc_with_microseconds() {
         let clock = EventClock {
             offset_ns: 1_700_000_000_000_000_000,
+            checked_ns: 0,
         };
         assert_eq!(clock.utc(1_234_567), "2023-11-14T22:13:20.001234Z");
     }

@@ -1,1 +1,520 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the live tests use: tools as processes that are waited for until they
+//! are attached, and namespaces, cgroups and devices that clean up after
+//! themselves.
 
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Longest wait for anything that should happen at once, also in an emulated
+/// machine on a busy host. Only a hang is that long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where cargo has put the programs.
+pub fn bin(name: &str) -> PathBuf {
+    let exe = std::env::current_exe().expect("own path");
+    let dir = exe
+        .ancestors()
+        .find(|dir| dir.join("bpfcc-workload").is_file())
+        .unwrap_or_else(|| panic!("programs are not built: run cargo build first"));
+    let bin = dir.join(name);
+    assert!(
+        bin.is_file(),
+        "{} is not built: run cargo build first",
+        bin.display()
+    );
+    bin
+}
+
+/// A tool that runs and is attached.
+pub struct Tool {
+    child: Child,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
+    lines: Receiver<String>,
+}
+
+/// What a tool has left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub stdout: String,
+    pub stderr: String,
+    pub status: ExitStatus,
+    /// From the signal to the end.
+    pub stopped_in: Duration,
+}
+
+impl Ended {
+    pub fn lines(&self) -> Vec<&str> {
+        self.stdout.lines().collect()
+    }
+
+    /// Every line as JSON; panics at one that is not.
+    pub fn json(&self) -> Vec<Value> {
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect()
+    }
+
+    /// Samples that the tool says it lost.
+    pub fn lost(&self) -> u64 {
+        self.stderr
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("Possibly lost ")?
+                    .strip_suffix(" samples")
+            })
+            .map(|count| count.parse::<u64>().expect("a count"))
+            .sum()
+    }
+
+    #[track_caller]
+    pub fn success(self) -> Self {
+        assert!(
+            self.status.success(),
+            "{:?}\nstdout: {}\nstderr: {}",
+            self.status,
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+}
+
+/// The command of a tool, with plain surroundings.
+pub fn command(name: &str) -> Command {
+    let mut command = Command::new(bin(name));
+    command.stdin(Stdio::null());
+    command
+}
+
+impl Tool {
+    /// Starts a tool and waits until it is attached.
+    pub fn start(name: &str, args: &[&str]) -> Self {
+        let mut command = command(name);
+        command.arg("--verbose").args(args);
+        Self::spawn(command)
+    }
+
+    /// As [`start`](Self::start), for a command that runs a tool with
+    /// `--verbose`, which tells when it is attached.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let (attached, is_attached) = channel();
+        let (sender, lines) = channel();
+        let stdout = child.stdout.take().expect("piped");
+        let stdout = thread::spawn(move || {
+            let mut text = String::new();
+            let mut reader = BufReader::new(stdout);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).expect("read stdout") > 0 {
+                let line = String::from_utf8(std::mem::take(&mut line)).expect("UTF-8");
+                text.push_str(&line);
+                let _ = sender.send(line);
+            }
+            text
+        });
+        let stderr = child.stderr.take().expect("piped");
+        let stderr = thread::spawn(move || {
+            let mut text = String::new();
+            for line in BufReader::new(stderr).lines() {
+                let line = line.expect("read stderr");
+                if line.ends_with(": attached") {
+                    let _ = attached.send(());
+                }
+                text.push_str(&line);
+                text.push('\n');
+            }
+            text
+        });
+        if is_attached.recv_timeout(PATIENCE).is_err() {
+            let _ = child.kill();
+            let status = child.wait();
+            panic!(
+                "{command:?} is not attached: {status:?}\n{}{}",
+                stdout.join().unwrap_or_default(),
+                stderr.join().unwrap_or_default()
+            );
+        }
+        Self {
+            child,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            lines,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line on stdout that `wanted` accepts.
+    pub fn wait_for_line(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if wanted(&line) => return line,
+                Ok(_) => {}
+                Err(error) => panic!("the line has not come: {error}"),
+            }
+        }
+    }
+
+    /// Ends the tool with SIGINT; all events from before are in its output.
+    pub fn stop(self) -> Ended {
+        self.signal(Signal::SIGINT)
+    }
+
+    pub fn signal(self, signal: Signal) -> Ended {
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("signal the tool");
+        self.wait()
+    }
+
+    /// Waits until the tool has ended by itself.
+    pub fn wait(mut self) -> Ended {
+        let start = Instant::now();
+        let status = wait_for(&mut self.child);
+        Ended {
+            status,
+            stopped_in: start.elapsed(),
+            stdout: join(&mut self.stdout),
+            stderr: join(&mut self.stderr),
+        }
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn join(thread: &mut Option<JoinHandle<String>>) -> String {
+    thread
+        .take()
+        .map(|t| t.join().expect("reader"))
+        .unwrap_or_default()
+}
+
+/// Waits for the end of `child`, but not for ever.
+pub fn wait_for(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    until("the process ends", deadline, || {
+        child.try_wait().expect("wait")
+    })
+}
+
+/// Asks `condition` until it gives something; panics at the deadline.
+pub fn until<T>(what: &str, deadline: Instant, mut condition: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::yield_now();
+    }
+}
+
+/// Runs a tool that is to end by itself.
+pub fn run(name: &str, args: &[&str]) -> Ended {
+    let mut command = command(name);
+    command.args(args);
+    run_command(command)
+}
+
+pub fn run_command(mut command: Command) -> Ended {
+    let start = Instant::now();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let read = |mut pipe: Box<dyn Read + Send>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.read_to_end(&mut bytes).expect("read output");
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    };
+    let stdout = read(Box::new(child.stdout.take().expect("piped")));
+    let stderr = read(Box::new(child.stderr.take().expect("piped")));
+    let status = wait_for(&mut child);
+    Ended {
+        status,
+        stopped_in: start.elapsed(),
+        stdout: stdout.join().expect("reader"),
+        stderr: stderr.join().expect("reader"),
+    }
+}
+
+/// Exit code, or minus the signal.
+pub fn code(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .unwrap_or_else(|| -status.signal().unwrap_or(0))
+}
+
+/// A name that no other test and no other run uses.
+pub fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!(
+        "{prefix}-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// A directory that goes with its value.
+pub struct TempDir(pub PathBuf);
+
+impl TempDir {
+    pub fn new(prefix: &str) -> Self {
+        let path = std::env::temp_dir().join(unique(prefix));
+        fs::create_dir_all(&path).expect("temporary directory");
+        Self(path)
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A network namespace. It lives on, so that its inode number stays its own.
+pub struct Netns {
+    pub inode: u64,
+    _file: fs::File,
+}
+
+/// Runs `work` on a thread in a network namespace of its own, with its
+/// loopback device up.
+pub fn in_netns<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> (Netns, T) {
+    thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("unshare: network namespace");
+        let up = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
+        assert!(up.expect("ip").success(), "ip link set lo up");
+        let file = fs::File::open("/proc/thread-self/ns/net").expect("own namespace");
+        let inode = file.metadata().expect("own namespace").ino();
+        (Netns { inode, _file: file }, work())
+    })
+    .join()
+    .expect("the thread in the namespace")
+}
+
+/// Runs `work` on a thread in a mount namespace of its own: what it mounts,
+/// only it and the processes that it starts see.
+pub fn in_mount_namespace<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("unshare: mount namespace");
+        mount(
+            NO_PATH,
+            "/",
+            NO_PATH,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            NO_PATH,
+        )
+        .expect("make mounts private");
+        work()
+    })
+    .join()
+    .expect("the thread in the namespace")
+}
+
+const NO_PATH: Option<&str> = None;
+
+/// An empty file system on `dir`.
+pub fn mount_tmpfs(dir: &Path) {
+    mount(Some("none"), dir, Some("tmpfs"), MsFlags::empty(), NO_PATH).expect("mount tmpfs");
+}
+
+/// The ports of a connection that [`connect_and_close`] has made.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    pub server: u16,
+    pub client: u16,
+}
+
+/// A whole TCP connection in the calling thread: listen on `listen`, connect
+/// to `to`, accept; the client closes first, then the server, then the
+/// listener. Waits for each step, so that the states come in one order.
+pub fn connect_and_close(listen: IpAddr, to: IpAddr) -> Connection {
+    let listener = TcpListener::bind((listen, 0)).expect("listen");
+    let server_port = listener.local_addr().expect("own address").port();
+    let client = TcpStream::connect((to, server_port)).expect("connect");
+    let (mut server, peer) = listener.accept().expect("accept");
+    let ports = Connection {
+        server: server_port,
+        client: peer.port(),
+    };
+    client.shutdown(Shutdown::Write).expect("shut down");
+    assert_eq!(server.read(&mut [0]).expect("end of stream"), 0);
+    server.shutdown(Shutdown::Write).expect("shut down");
+    assert_eq!((&client).read(&mut [0]).expect("end of stream"), 0);
+    drop(client);
+    drop(server);
+    drop(listener);
+    ports
+}
+
+/// Where cgroup v2 is mounted.
+pub fn cgroup2_root() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    mounts
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|fields| fields.get(2) == Some(&"cgroup2"))
+        .map(|fields| PathBuf::from(fields[1]))
+        .expect("a mounted cgroup v2")
+}
+
+/// A cgroup that goes with its value.
+pub struct Cgroup(pub PathBuf);
+
+impl Cgroup {
+    pub fn new() -> Self {
+        Self::below(&cgroup2_root())
+    }
+
+    pub fn below(parent: &Path) -> Self {
+        let path = parent.join(unique("bpfcc-test"));
+        fs::create_dir(&path).expect("make cgroup");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+
+    /// A command that runs in this cgroup.
+    pub fn command(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(r#"echo $$ > "$0/cgroup.procs" && exec "$@""#)
+            .arg(&self.0)
+            .arg(program)
+            .args(args);
+        command
+    }
+}
+
+impl Default for Cgroup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The last process leaves the cgroup a moment after it was waited for.
+        let deadline = Instant::now() + PATIENCE;
+        until("the cgroup is empty", deadline, || {
+            fs::remove_dir(&self.0).ok()
+        });
+    }
+}
+
+/// A loop device on a file of `size` bytes, with nothing cached.
+pub struct LoopDevice {
+    pub path: PathBuf,
+    _file: TempDir,
+}
+
+impl LoopDevice {
+    pub fn new(size: u64) -> Self {
+        let dir = TempDir::new("bpfcc-loop");
+        let file = dir.join("image");
+        fs::File::create(&file)
+            .and_then(|f| f.set_len(size))
+            .expect("image");
+        let output = Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(&file)
+            .output()
+            .expect("losetup");
+        assert!(
+            output.status.success(),
+            "losetup: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let path = String::from_utf8(output.stdout).expect("UTF-8");
+        Self {
+            path: path.trim().into(),
+            _file: dir,
+        }
+    }
+
+    /// As in `/proc/diskstats`.
+    pub fn name(&self) -> &str {
+        self.path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .expect("a name")
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup")
+            .arg("--detach")
+            .arg(&self.path)
+            .status();
+    }
+}
+
+/// I/Os of `disk` that have completed: reads, writes, discards and flushes.
+pub fn completed_ios(disk: &str) -> u64 {
+    let stats = fs::read_to_string("/proc/diskstats").expect("diskstats");
+    let fields = stats
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|fields| fields.get(2) == Some(&disk))
+        .unwrap_or_else(|| panic!("no {disk} in /proc/diskstats"));
+    [3, 7, 14, 18]
+        .iter()
+        .filter_map(|&index| fields.get(index))
+        .map(|field| field.parse::<u64>().expect("a number"))
+        .sum()
+}
+
+/// Major and minor number of the running kernel. For what a test expects, not
+/// for what a tool does.
+pub fn kernel() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.trim().parse().ok());
+    (
+        numbers.next().expect("major"),
+        numbers.next().expect("minor"),
+    )
+}

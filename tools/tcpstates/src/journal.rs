@@ -2,15 +2,20 @@
 //! Entries for the systemd journal, through its native protocol: a datagram of
 //! `FIELD=value` lines to journald's socket.
 
+use std::cell::Cell;
+use std::io;
 use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use common::escape::{c_bytes, printable};
 use common::net::{address, is_ipv4, tcp_state};
 
 use crate::Row;
+
+/// A journald that does not read must not hold up the tool.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -19,6 +24,7 @@ pub struct Journal {
     socket: UnixDatagram,
     /// journald adds a root's OBJECT_COMM itself.
     is_root: bool,
+    refused: Cell<u64>,
 }
 
 impl Journal {
@@ -27,9 +33,11 @@ impl Journal {
         socket.connect(SOCKET).with_context(|| {
             format!("--journal: no systemd journal here: connect {SOCKET} (is systemd-journald running?)")
         })?;
+        socket.set_write_timeout(Some(PATIENCE))?;
         Ok(Self {
             socket,
             is_root: common::probe::is_root(),
+            refused: Cell::new(0),
         })
     }
 
@@ -41,10 +49,20 @@ impl Journal {
             // would need the protocol's binary form. A Vec takes everything.
             let _ = writeln!(entry, "{name}={value}");
         });
-        self.socket
-            .send(&entry)
-            .with_context(|| format!("--journal: write to {SOCKET}"))?;
-        Ok(())
+        match self.socket.send(&entry) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.refused.set(self.refused.get() + 1);
+                Ok(())
+            }
+            result => result
+                .map(drop)
+                .with_context(|| format!("--journal: write to {SOCKET}")),
+        }
+    }
+
+    /// Entries that journald was too slow to take.
+    pub fn refused(&self) -> u64 {
+        self.refused.get()
     }
 
     fn fields(&self, row: &Row, put: &mut impl FnMut(&str, &str)) {

@@ -111,6 +111,7 @@ impl Tool for Tcpstates {
         session.ready()?;
 
         let mut since_first = SinceFirst::default();
+        let mut clock = EventClock::now();
         session.stream(
             attached,
             |skel| &skel.maps.events,
@@ -119,6 +120,7 @@ impl Tool for Tcpstates {
                 let row = Row {
                     event,
                     since_ns: since_first.ns(event.ts_ns),
+                    clock: clock.follow(event.ts_ns),
                 };
                 table.row(&row, out);
                 match &journal {
@@ -126,7 +128,14 @@ impl Tool for Tcpstates {
                     None => Ok(()),
                 }
             },
-        )
+        )?;
+        match journal.as_ref().map_or(0, Journal::refused) {
+            0 => {}
+            n => session.warn(&format!(
+                "--journal: journald did not take {n} entries in time"
+            )),
+        }
+        Ok(())
     }
 }
 
@@ -141,6 +150,7 @@ fn set_ports(bitmap: &impl MapCore, ports: Option<&Ports>) -> Result<()> {
 struct Row {
     event: tcpstates_event,
     since_ns: u64,
+    clock: EventClock,
 }
 
 impl Row {
@@ -168,7 +178,7 @@ fn table(args: &Args, format: Format) -> Table<Row> {
     }
     table
         .add(json_field("time", |row| {
-            EventClock::now().utc(row.event.ts_ns).into()
+            row.clock.utc(row.event.ts_ns).into()
         }))
         .add(
             column("SKADDR", |row: &Row| Value::Hex(row.event.skaddr))

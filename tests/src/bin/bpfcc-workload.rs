@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Events made on purpose, for the tests and the demonstration.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
+use std::net::IpAddr;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use bpfcc_tests::connect_and_close;
+
+const USAGE: &str = "usage: bpfcc-workload tcp ADDRESS COUNT
+       bpfcc-workload opens PATH COUNT          open and close, prints the successes
+       bpfcc-workload flood PATH SECONDS        the same as fast as it can, prints the count
+       bpfcc-workload reads DEVICE COUNT        direct reads of 4 KiB
+       bpfcc-workload writes DEVICE COUNT       direct writes of 4 KiB";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args.as_slice() {
+        ["tcp", address, count] => tcp(address, count),
+        ["opens", path, count] => opens(path, count),
+        ["flood", path, seconds] => flood(path, seconds),
+        ["reads", device, count] => direct(device, count, false),
+        ["writes", device, count] => direct(device, count, true),
+        _ => Err(USAGE.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn tcp(address: &str, count: &str) -> Outcome {
+    let address: IpAddr = address.parse()?;
+    for _ in 0..count.parse::<u32>()? {
+        let ports = connect_and_close(address, address);
+        println!("{} {}", ports.server, ports.client);
+    }
+    Ok(())
+}
+
+fn opens(path: &str, count: &str) -> Outcome {
+    let opened = (0..count.parse::<u64>()?)
+        .filter(|_| File::open(path).is_ok())
+        .count();
+    println!("{opened}");
+    Ok(())
+}
+
+fn flood(path: &str, seconds: &str) -> Outcome {
+    let end = Instant::now() + Duration::from_secs(seconds.parse()?);
+    let mut count = 0u64;
+    while Instant::now() < end {
+        for _ in 0..100 {
+            drop(File::open(path));
+        }
+        count += 100;
+    }
+    println!("{count}");
+    Ok(())
+}
+
+/// What direct I/O needs its buffers to be aligned to.
+#[repr(C, align(4096))]
+struct Block([u8; 4096]);
+
+fn direct(device: &str, count: &str, write: bool) -> Outcome {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(write)
+        .custom_flags(libc::O_DIRECT)
+        .open(device)?;
+    let mut block = Box::new(Block([0x5a; 4096]));
+    let blocks = size(device)? / 4096;
+    for i in 0..count.parse::<u64>()? {
+        let offset = i % blocks * 4096;
+        if write {
+            file.write_all_at(&block.0, offset)?;
+        } else {
+            file.read_exact_at(&mut block.0, offset)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a block device.
+fn size(device: &str) -> Result<u64, Box<dyn std::error::Error>> {
+    let name = device.rsplit('/').next().unwrap_or(device);
+    let mut sectors = String::new();
+    File::open(format!("/sys/class/block/{name}/size"))?.read_to_string(&mut sectors)?;
+    Ok(sectors.trim().parse::<u64>()? * 512)
+}

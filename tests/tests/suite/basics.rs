@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What every tool does alike: arguments, privileges, ends, leftovers.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bpfcc_tests::*;
+use nix::sys::signal::Signal;
+
+/// Every tool, with arguments that make it run until it is told to end.
+const TOOLS: [(&str, &[&str]); 3] = [
+    ("tcpstates", &[]),
+    ("opensnoop", &[]),
+    ("biolatency", &["1"]),
+];
+
+/// The tools that work with just CAP_BPF and CAP_PERFMON.
+const UNPRIVILEGED: [&str; 3] = ["tcpstates", "opensnoop", "biolatency"];
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    for (tool, _) in TOOLS {
+        for flag in ["-h", "--help"] {
+            let help = run(tool, &[flag]).success();
+            assert!(
+                help.stdout.contains("Examples:"),
+                "{tool} {flag}: {}",
+                help.stdout
+            );
+            assert_eq!(help.stderr, "");
+        }
+        for flag in ["-V", "--version"] {
+            let version = run(tool, &[flag]).success();
+            assert_eq!(
+                version.stdout,
+                format!("{tool} {}\n", env!("CARGO_PKG_VERSION"))
+            );
+        }
+    }
+}
+
+#[test]
+fn wrong_arguments_are_usage_errors() {
+    let cases: &[(&str, &[&str])] = &[
+        ("tcpstates", &["-L", "0"]),
+        ("tcpstates", &["-L", "70000"]),
+        ("tcpstates", &["-L", "a"]),
+        ("tcpstates", &["-D", "80,,81"]),
+        ("tcpstates", &["-4", "-6"]),
+        ("tcpstates", &["--duration", "0"]),
+        ("tcpstates", &["--no-such-option"]),
+        ("tcpstates", &["stray"]),
+        ("tcpstates", &["--cgroup", "/tmp"]),
+        ("opensnoop", &["-p", "-1"]),
+        ("opensnoop", &["-p", "0"]),
+        ("opensnoop", &["-p", "x"]),
+        ("opensnoop", &["-f", "O_NOPE"]),
+        ("opensnoop", &["-b", "3"]),
+        ("opensnoop", &["-d", "0"]),
+        ("opensnoop", &["-p", "1", "--exec", "true"]),
+        ("opensnoop", &["--exec"]),
+        ("biolatency", &["0"]),
+        ("biolatency", &["-1"]),
+        ("biolatency", &["1.5"]),
+        ("biolatency", &["1", "0"]),
+        ("biolatency", &["-d", "nosuchdisk"]),
+        ("biolatency", &["-d", "/dev/null"]),
+    ];
+    for (tool, args) in cases {
+        let ended = run(tool, args);
+        assert_eq!(code(ended.status), 2, "{tool} {args:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "", "{tool} {args:?}");
+        assert!(!ended.stderr.is_empty(), "{tool} {args:?}");
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn long_options_may_be_abbreviated() {
+    for (tool, args) in [
+        ("tcpstates", ["--local", "80", "--dur", "1"]),
+        ("opensnoop", ["--extended", "--print", "--dur", "1"]),
+        ("biolatency", ["--milli", "--disks", "--dur", "1"]),
+    ] {
+        run(tool, &args).success();
+    }
+}
+
+#[test]
+fn without_capabilities_one_line_says_what_is_missing() {
+    for (tool, args) in TOOLS {
+        let mut command = Command::new("setpriv");
+        command
+            .args([
+                "--reuid=65534",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+            ])
+            .arg(bin(tool))
+            .args(args);
+        let ended = run_command(command);
+        assert_eq!(code(ended.status), 1, "{tool}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "", "{tool}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{tool}: {}", ended.stderr);
+        assert!(ended.stderr.starts_with(&format!(
+            "{tool}: cannot load BPF programs: permission denied"
+        )));
+        assert!(
+            ended.stderr.contains("CAP_BPF and CAP_PERFMON missing"),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn two_capabilities_are_enough() {
+    for tool in UNPRIVILEGED {
+        let mut command = Command::new("sh");
+        // Before 5.11 BPF memory counts against the locked-memory limit.
+        command
+            .args([
+                "-c",
+                "ulimit -l unlimited 2>/dev/null; exec setpriv \"$@\"",
+                "sh",
+            ])
+            .args([
+                "--reuid=65534",
+                "--clear-groups",
+                "--inh-caps=+bpf,+perfmon",
+                "--ambient-caps=+bpf,+perfmon",
+            ])
+            .arg(bin(tool))
+            .arg("--verbose");
+        Tool::spawn(command).stop().success();
+    }
+}
+
+/// Runs a tool where `setup` has changed the mounts, which nobody else sees.
+fn with_mounts(setup: &str, tool: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg(format!("{{ {setup}; }} && exec \"$@\""))
+        .arg("sh")
+        .arg(bin(tool))
+        .args(args);
+    command
+}
+
+#[test]
+fn a_kernel_without_type_information_is_named() {
+    for (tool, args) in TOOLS {
+        let ended = run_command(with_mounts(
+            "mount -t tmpfs none /sys/kernel/btf",
+            tool,
+            args,
+        ));
+        assert_eq!(code(ended.status), 1, "{tool}: {}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{tool}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("CONFIG_DEBUG_INFO_BTF"),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+/// The kernel's own lockdown cannot be lifted again: the machine runs this
+/// alone and last (`vm::`). Here a file stands for the kernel's.
+#[test]
+fn lockdown_is_named() {
+    let setup = "mount -t tmpfs none /sys/kernel/security && \
+                 echo 'none integrity [confidentiality]' > /sys/kernel/security/lockdown";
+    for (tool, args) in TOOLS {
+        let ended = run_command(with_mounts(setup, tool, args));
+        assert_eq!(code(ended.status), 1, "{tool}: {}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{tool}: {}", ended.stderr);
+        assert!(ended.stderr.contains("lockdown"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn tracefs_need_not_be_mounted() {
+    let setup = "umount /sys/kernel/debug/tracing 2>/dev/null; umount /sys/kernel/debug 2>/dev/null; \
+                 umount /sys/kernel/tracing 2>/dev/null; ! test -e /sys/kernel/tracing/events";
+    for (tool, _) in TOOLS {
+        let command = with_mounts(setup, tool, &["--verbose"]);
+        Tool::spawn(command).stop().success();
+    }
+}
+
+#[test]
+fn signals_and_durations_end_with_0() {
+    for (tool, args) in TOOLS {
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let ended = Tool::start(tool, args).signal(signal).success();
+            assert!(
+                ended.stopped_in < Duration::from_secs(10),
+                "{tool}: {:?}",
+                ended.stopped_in
+            );
+        }
+        let start = Instant::now();
+        let mut with_duration = args.to_vec();
+        with_duration.extend(["--duration", "1"]);
+        Tool::start(tool, &with_duration).wait().success();
+        assert!(start.elapsed() >= Duration::from_secs(1), "{tool}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_the_tool_at_once() {
+    for (tool, args) in TOOLS {
+        let mut child = command(tool)
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("spawn");
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().expect("piped"))
+            .read_line(&mut first)
+            .expect("header or banner");
+        // The reader is gone: no event is needed for the tool to end.
+        let status = wait_for(&mut child);
+        let mut stderr = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut stderr)
+            .expect("stderr");
+        assert_eq!(code(status), 0, "{tool}: {stderr}");
+        assert_eq!(stderr, "", "{tool}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    for (tool, args) in TOOLS {
+        let mut child = command(tool)
+            .args(args)
+            .stdout(
+                File::options()
+                    .write(true)
+                    .open("/dev/full")
+                    .expect("/dev/full"),
+            )
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("spawn");
+        let status = wait_for(&mut child);
+        let mut stderr = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut stderr)
+            .expect("stderr");
+        assert_eq!(code(status), 1, "{tool}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{tool}: {stderr}");
+        assert!(
+            stderr.contains("No space left on device"),
+            "{tool}: {stderr}"
+        );
+    }
+}
+
+/// The ids of the BPF programs and maps that `pid` holds.
+fn bpf_objects(pid: u32) -> Vec<(&'static str, u32)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("fdinfo") {
+        let Ok(info) = fs::read_to_string(entry.expect("entry").path()) else {
+            continue;
+        };
+        for line in info.lines() {
+            for (field, kind) in [
+                ("prog_id:", "prog"),
+                ("map_id:", "map"),
+                ("link_id:", "link"),
+            ] {
+                if let Some(id) = line.strip_prefix(field) {
+                    found.push((kind, id.trim().parse().expect("an id")));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_is_left_behind_after_sigkill() {
+    for (tool, args) in TOOLS {
+        let running = Tool::start(tool, args);
+        let objects = bpf_objects(running.pid());
+        for kind in ["prog", "map"] {
+            assert!(
+                objects.iter().any(|(k, _)| *k == kind),
+                "{tool} has no {kind}"
+            );
+        }
+        assert_eq!(code(running.signal(Signal::SIGKILL).status), -9);
+        for (kind, id) in objects {
+            let id = id.to_string();
+            let deadline = Instant::now() + PATIENCE;
+            until(&format!("{tool}: {kind} {id} is gone"), deadline, || {
+                let shown = Command::new("bpftool")
+                    .args([kind, "show", "id", &id])
+                    .output()
+                    .expect("bpftool");
+                (!shown.status.success()).then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn the_name_of_the_call_is_the_name_in_messages() {
+    let dir = TempDir::new("name");
+    let link = dir.join("tcpstates-bpfcc");
+    std::os::unix::fs::symlink(bin("tcpstates"), &link).expect("link");
+    let mut command = Command::new(&link);
+    command.args(["--duration", "1"]).stdin(Stdio::null());
+    command.stdout(
+        File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("/dev/full"),
+    );
+    let output = command.output().expect("run");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.starts_with("tcpstates-bpfcc: "), "{stderr}");
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The live tests. `cargo test` runs them on this machine's kernel; `vm::`
+//! runs this same program in a virtual machine per kernel of the matrix.
+//! They need root.
+
+mod basics;
+mod tcpstates;
+mod vm;
