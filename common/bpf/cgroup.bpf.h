@@ -40,11 +40,12 @@ static __always_inline struct cgroup *task_cgroup(void)
 /* The cgroup v2 that a socket was made in; NULL stands for the root. */
 static __always_inline struct cgroup *sock_cgroup(struct sock *sk)
 {
-	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
-		return BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
+	struct sock_cgroup_data___pointer *pointer = (void *)&sk->sk_cgrp_data;
+	struct sock_cgroup_data___word *word = (void *)pointer;
+	__u64 val;
 
-	struct sock_cgroup_data___before_5_15 *data = (void *)&sk->sk_cgrp_data;
-	__u64 val = BPF_CORE_READ(data, val);
-
+	if (bpf_core_field_exists(pointer->cgroup))
+		return BPF_CORE_READ(pointer, cgroup);
+	val = BPF_CORE_READ(word, val);
 	return val & 3 ? NULL : (struct cgroup *)val;
 }

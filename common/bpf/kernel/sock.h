@@ -31,14 +31,18 @@ struct sock_common {
 } CO_RE;
 
 struct sock_cgroup_data {
-	struct cgroup *cgroup; /* Linux 5.15, 8520e224f547 */
+} CO_RE;
+
+/* Linux 5.15, 8520e224f547; also in later releases of 5.10. */
+struct sock_cgroup_data___pointer {
+	struct cgroup *cgroup;
 } CO_RE;
 
 /*
  * Before, one word was the pointer or, with one of its two lowest bits set,
  * net_cls' and net_prio's numbers.
  */
-struct sock_cgroup_data___before_5_15 {
+struct sock_cgroup_data___word {
 	__u64 val;
 } CO_RE;
 

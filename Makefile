@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The front door. On a new Debian 12 or 13 machine, as root: make demo, make test.
+
+CARGO ?= cargo
+KERNELS = 5.10 6.1 6.12 7.2
+
+help:
+	@echo 'make demo     build, then show the tools on this kernel'
+	@echo 'make test     build, then run every test: unit, command line, live, virtual machines'
+	@echo 'make build    release programs in target/release'
+	@echo 'make check    formatting, clippy, clang warnings, stale man pages'
+	@echo 'make matrix   which hook alternative works on which kernel'
+	@echo 'make man      man pages and completions from the command definitions'
+	@echo 'make deps     only install what building needs (make deps-test: what testing needs)'
+
+deps:
+	@sh packaging/install-deps.sh build
+
+deps-test:
+	@sh packaging/install-deps.sh build test
+
+build: deps
+	$(CARGO) build --locked --release
+
+demo: deps-test
+	$(CARGO) build --locked --release
+	target/release/bpfcc-demo
+
+# The kernels first, so that none is missing in the middle. clang's warnings
+# are errors here.
+test: deps-test kernels
+	BPF_WERROR=1 $(CARGO) build --locked --workspace
+	BPF_WERROR=1 $(CARGO) test --locked --workspace -- --skip vm::
+	BPF_WERROR=1 $(CARGO) test --locked --package bpfcc-tests --test suite -- vm:: --nocapture
+
+kernels: deps-test
+	tests/vm/vmrun --fetch $(KERNELS)
+
+check: deps
+	$(CARGO) fmt --check
+	BPF_WERROR=1 $(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) xtask man --check
+
+matrix: deps-test kernels
+	$(CARGO) build --locked --workspace
+	$(CARGO) xtask matrix
+
+man:
+	$(CARGO) xtask man
+
+.PHONY: help deps deps-test build demo test kernels check matrix man

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every tool of the suite. `cargo xtask new-tool` adds to the list.
+
+use common::tool::Entry;
+
+#[rustfmt::skip] // a line per tool
+pub const TOOLS: &[Entry] = &[
+    Entry::of::<tcpstates::Tcpstates>(),
+];
