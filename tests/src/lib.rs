@@ -518,3 +518,8 @@ pub fn kernel() -> (u32, u32) {
         numbers.next().expect("minor"),
     )
 }
+
+/// Whether this runs in one of the virtual machines.
+pub fn in_vm() -> bool {
+    Path::new("/run/vm/control").exists()
+}

@@ -134,9 +134,11 @@ fn page(tool: &Entry, extra: &str, tools: &[Entry]) -> Result<String> {
         tool.name.to_uppercase(),
         env!("CARGO_PKG_VERSION")
     ));
-    // Neither stretch lines nor break words.
+    // Do not stretch lines nor break words: names would come to pieces. The
+    // register is what groff's macros go back to after a table.
     roff.request(".if n .ad l");
     roff.request(".nh");
+    roff.request(".nr HY 0");
 
     roff.section("Name");
     roff.paragraph();
@@ -298,10 +300,25 @@ fn option(roff: &mut Roff, command: &Command, arg: &Arg) -> Result<()> {
         roff.text(&sentence(paragraph.trim()));
         roff.line();
     }
+    let others: Vec<_> = visible(command)
+        .filter(|other| excludes(command, arg, other) || excludes(command, other, arg))
+        .filter_map(|other| Some(format!("--{}", other.get_long()?)))
+        .collect();
+    if !others.is_empty() {
+        roff.text("Not together with ");
+        listed(roff, others.iter().map(String::as_str));
+    }
     if takes_values(arg) {
         values(roff, arg);
     }
     Ok(())
+}
+
+fn excludes(command: &Command, arg: &Arg, other: &Arg) -> bool {
+    command
+        .get_arg_conflicts_with(arg)
+        .iter()
+        .any(|conflict| conflict.get_id() == other.get_id())
 }
 
 fn takes_values(arg: &Arg) -> bool {
@@ -440,4 +457,196 @@ fn see_also(roff: &mut Roff, name: &str, tools: &[Entry]) {
         roff.text(&format!("({section})"));
     }
     roff.line();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
+    use clap::builder::PossibleValue;
+
+    use super::*;
+
+    fn fake() -> Command {
+        Command::new("fake")
+            .version("1")
+            .about("Trace what is not there")
+            .after_help("Examples:\n  fake -n 3 'a b'     three of \"a b\"")
+            .args([
+                Arg::new("number")
+                    .short('n')
+                    .long("number-of")
+                    .value_name("N")
+                    .default_value("7")
+                    .help("How many"),
+                Arg::new("sort")
+                    .long("sort")
+                    .value_parser(["all", "io"])
+                    .conflicts_with("number")
+                    .help("By what"),
+                Arg::new("form")
+                    .long("form")
+                    .num_args(0..=1)
+                    .require_equals(true)
+                    .value_name("FORM")
+                    .value_parser([PossibleValue::new("json").help("As JSON")])
+                    .help("How"),
+                Arg::new("interval").value_name("interval").help("Seconds"),
+                Arg::new("count").value_name("count").help("Reports"),
+                Arg::new("secret").long("secret").hide(true),
+            ])
+    }
+
+    const FAKE: Entry = Entry {
+        name: "fake",
+        object: &[],
+        hooks: &[],
+        command: fake,
+    };
+
+    fn fake_page() -> String {
+        page(&FAKE, "More.\n\n# Fields\n\n`A`\n", &[FAKE]).unwrap()
+    }
+
+    /// What `program` makes of `input` (which fits into a pipe); none if there
+    /// is no such program here.
+    fn output(program: &str, args: &[&str], input: &str) -> Option<Ran> {
+        let child = std::process::Command::new(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                eprintln!("not tested: {program}: {error}");
+                return None;
+            }
+        };
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        Some(Ran {
+            ok: output.status.success(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        })
+    }
+
+    struct Ran {
+        ok: bool,
+        stdout: String,
+        stderr: String,
+    }
+
+    #[test]
+    fn a_page_has_its_sections_in_order() {
+        let page = fake_page();
+        let sections: Vec<_> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix(".SH "))
+            .collect();
+        assert_eq!(
+            sections,
+            [
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "OPTIONS",
+                "FIELDS",
+                "EXAMPLES",
+                "EXIT STATUS",
+                "SEE ALSO"
+            ]
+        );
+        for part in [
+            "fake \\- trace what is not there\n",
+            "[\\fIoption\\fR ...] [\\fIinterval\\fR [\\fIcount\\fR]]\n",
+            "Trace what is not there.\n.PP\nMore.\n.SH OPTIONS\n",
+            ".TP\n\\fBfake \\-n 3 \\(aqa b\\(aq\\fR\nthree of \\(dqa b\\(dq\n",
+        ] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+    }
+
+    #[test]
+    fn options_have_values_and_defaults() {
+        let page = fake_page();
+        for part in [
+            "\\fB\\-n\\fR, \\fB\\-\\-number\\-of\\fR \\fIN\\fR\nHow many.\n\
+             Not together with \\fB\\-\\-sort\\fR.\nThe default is \\fB7\\fR.\n",
+            "\\fB\\-\\-form\\fR[=\\fIFORM\\fR]\nHow.\n.RS\n.TP\n\\fBjson\\fR\nAs JSON.\n.RE\n",
+            "One of \\fBall\\fR, \\fBio\\fR.\n",
+            ".TP\n\\fIinterval\\fR\nSeconds.\n",
+            "Print version.\n",
+        ] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+        assert!(!page.contains("secret"));
+    }
+
+    #[test]
+    fn what_is_not_described_is_an_error() {
+        let bare = Entry {
+            command: || fake().arg(Arg::new("bare").long("bare")),
+            ..FAKE
+        };
+        let error = page(&bare, "", &[]).unwrap_err();
+        assert_eq!(error.to_string(), "bare has no description");
+        let unshown = Entry {
+            command: || fake().after_help("Nothing."),
+            ..FAKE
+        };
+        assert!(page(&unshown, "", &[]).is_err());
+    }
+
+    #[test]
+    fn pages_are_rendered_without_a_warning() {
+        let mut pages = generate(TOOLS).unwrap();
+        pages.retain(|path, _| path.starts_with("man/man8"));
+        pages.insert("fake.8".into(), fake_page());
+        for (path, page) in pages {
+            let path = path.display();
+            let man = ["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", "-"];
+            if let Some(man) = output("man", &man, &page) {
+                assert!(man.ok && man.stderr.is_empty(), "{path}: {}", man.stderr);
+            }
+            if let Some(lint) = output("mandoc", &["-T", "lint", "-W", "warning"], &page) {
+                let warnings: Vec<_> = lint
+                    .stdout
+                    .lines()
+                    .filter(|line| !line.contains("missing date")) // on purpose
+                    .collect();
+                assert!(warnings.is_empty(), "{path}: {warnings:#?}");
+            }
+        }
+    }
+
+    #[test]
+    fn completions_load_and_complete() {
+        for tool in TOOLS.iter().chain([&FAKE]) {
+            for (shell, program) in [
+                (Shell::Bash, "bash"),
+                (Shell::Zsh, "zsh"),
+                (Shell::Fish, "fish"),
+            ] {
+                let script = completions(tool, shell).unwrap();
+                if let Some(check) = output(program, &["-n"], &script) {
+                    let name = tool.name;
+                    assert!(check.ok, "{name}: {program}: {}", check.stderr);
+                }
+            }
+        }
+        let script = completions(&FAKE, Shell::Bash).unwrap()
+            + "\nCOMP_WORDS=(fake --num) COMP_CWORD=1\n\
+               _fake fake --num fake\necho \"${COMPREPLY[@]}\"\n";
+        let bash = output("bash", &["-s"], &script).unwrap();
+        assert_eq!(bash.stdout, "--number-of\n", "{}", bash.stderr);
+    }
 }

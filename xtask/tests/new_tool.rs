@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A tool made by `cargo xtask new-tool` builds and traces.
 
+#![allow(clippy::expect_used)] // also in what tests call
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

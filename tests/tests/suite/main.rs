@@ -4,5 +4,7 @@
 //! They need root.
 
 mod basics;
+mod biolatency;
+mod opensnoop;
 mod tcpstates;
 mod vm;

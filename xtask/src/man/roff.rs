@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 use pulldown_cmark::{Alignment, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Font {
     Roman,
     Bold,
@@ -120,9 +120,9 @@ impl Roff {
     fn escaped(&mut self, text: &str) {
         for line in text.split_inclusive('\n') {
             // A request, the end of a cell (`T}`) or a rule (`_`, `=`) of tbl.
-            if self.out.ends_with('\n') && line.starts_with(['.', 'T', '_', '=']) {
-                let guarded = !line.starts_with('T') || line.starts_with("T}");
-                self.out.push_str(if guarded { "\\&" } else { "" });
+            let special = line.starts_with(['.', '_', '=']) || line.starts_with("T}");
+            if special && self.out.ends_with('\n') {
+                self.out.push_str("\\&");
             }
             self.out.push_str(line);
         }
@@ -215,6 +215,7 @@ impl Walk {
                 self.heading = Some(String::new());
             }
             Tag::Paragraph => self.block(roff),
+            Tag::Strong | Tag::Emphasis if self.heading.is_some() => {}
             Tag::Strong => self.push_font(roff, Font::Bold),
             Tag::Emphasis => self.push_font(roff, Font::Italic),
             Tag::Link { dest_url, .. } => self.link = dest_url.into_string(),
@@ -270,6 +271,7 @@ impl Walk {
                 }
             }
             TagEnd::Paragraph => roff.line(),
+            TagEnd::Strong | TagEnd::Emphasis if self.heading.is_some() => {}
             TagEnd::Strong | TagEnd::Emphasis => self.pop_font(roff),
             TagEnd::Link => {
                 let link = std::mem::take(&mut self.link);
@@ -335,6 +337,8 @@ impl Walk {
             .collect();
         roff.fresh = false;
         roff.request(".TS");
+        // Else groff leaves a blank line where a page would end on paper.
+        roff.request("nokeep;");
         roff.request(&format!("{}.", formats.join(" ")));
     }
 
@@ -395,7 +399,7 @@ mod tests {
     #[test]
     fn headings_begin_sections() {
         assert_eq!(
-            roff("# Time in state\n\nText.\n\n## The `-Y` fields\n\n- a\n"),
+            roff("# Time in *state*\n\nText.\n\n## The `-Y` fields\n\n- a\n"),
             ".SH TIME IN STATE\nText.\n.SS The \\-Y fields\n.IP \\(bu 4\na\n"
         );
     }
@@ -424,7 +428,7 @@ mod tests {
     fn the_last_column_of_a_table_is_filled() {
         assert_eq!(
             roff("| A | N | B |\n|---|--:|---|\n| `a-b` | 1 | .c \\| T} |\n| _ | 2 | T} |\n"),
-            ".TS\nl r lx.\n\\fBA\\fR\t\\fBN\\fR\t\\fBB\\fR\n\
+            ".TS\nnokeep;\nl r lx.\n\\fBA\\fR\t\\fBN\\fR\t\\fBB\\fR\n\
              \\fBa\\-b\\fR\t1\tT{\n\\&.c | T}\nT}\n\
              \\&_\t2\tT{\n\\&T}\nT}\n.TE\n"
         );
