@@ -4,20 +4,12 @@
  */
 #pragma once
 
-#include "kernel/types.h"
+#include "lost.bpf.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } events SEC(".maps");
-
-/* Events that could not be handed over or stored: read by common::lost. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} lost SEC(".maps");
 
 /* User space is woken when the ring holds this much: a quarter of it. */
 const volatile __u64 ring_wakeup_bytes = 1 << 20;
@@ -36,15 +28,6 @@ static __always_inline __u64 ring_flags(void)
 
 	return used - ring_wakeup_bytes < RING_WAKEUP_WINDOW ?
 		BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-}
-
-static __always_inline void count_lost(void)
-{
-	__u32 zero = 0;
-	__u64 *count = bpf_map_lookup_elem(&lost, &zero);
-
-	if (count)
-		(*count)++;
 }
 
 /* Room for one event, or NULL when the ring is full (counted). */

@@ -30,6 +30,8 @@ pub enum Value<'a> {
     Str(Cow<'a, str>),
     Ip(IpAddr),
     Bool(bool),
+    /// JSON that is written already, such as a list.
+    Json(String),
     /// Empty; in JSON `null`.
     Missing,
 }
@@ -59,6 +61,7 @@ impl Value<'_> {
             Value::Str(text) => out.write_all(text.as_bytes()),
             Value::Ip(ip) => write!(out, "{ip}"),
             Value::Bool(v) => write!(out, "{v}"),
+            Value::Json(json) => out.write_all(json.as_bytes()),
             Value::Missing => Ok(()),
         };
     }
@@ -72,6 +75,7 @@ impl Value<'_> {
             Value::Hex(v) => write!(out, "\"0x{v:x}\""),
             Value::Ip(ip) => write!(out, "\"{ip}\""),
             Value::Bool(v) => write!(out, "{v}"),
+            Value::Json(json) => out.write_all(json.as_bytes()),
             Value::Missing => write!(out, "null"),
             // JSON escapes control characters itself; nothing is cut.
             Value::Name(bytes) => {

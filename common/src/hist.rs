@@ -8,10 +8,14 @@
 
 use std::io::Write as _;
 
+use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 
 /// Slots per power of two in the fine layout.
 pub const SUB_SLOTS: usize = 16;
+
+/// Slots of the BPF side: what would come behind them is counted in the last.
+pub const SLOTS: usize = 592;
 
 /// Powers of two: BCC's slot `k` (from 1) holds `2^(k-1)` to `2^k - 1`, slot 1
 /// also 0.
@@ -138,32 +142,110 @@ pub fn slot_range(slot: usize) -> (u64, u64) {
 pub const PERCENTILES: [(&str, f64); 4] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
-/// Percentiles of values counted in fine slots: each is the last value of its
-/// slot, so at most 1/[`SUB_SLOTS`] of itself too high and never too low, and
-/// never above the maximum.
-pub struct Percentiles {
-    values: Histogram<u64>,
-    max: u64,
+/// A histogram as a BPF program counts it: `struct hist`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fine {
+    /// Of the values, in the unit of the tool's choice.
+    pub total: u64,
+    /// The largest value.
+    pub max: u64,
+    slots: Vec<u64>,
 }
 
-impl Percentiles {
-    /// `max` is the exact largest value.
-    pub fn new(slots: &[u64], max: u64) -> Option<Self> {
-        // Three digits: finer than the slots, so recording adds no error of
-        // its own that matters; None only if memory runs out.
-        let mut values = Histogram::new(3).ok()?;
-        for (slot, &n) in slots.iter().enumerate().filter(|&(_, &n)| n > 0) {
+impl Default for Fine {
+    fn default() -> Self {
+        Self {
+            total: 0,
+            max: 0,
+            slots: vec![0; SLOTS],
+        }
+    }
+}
+
+impl Fine {
+    /// The histogram at the start of `value`, and the bytes behind it.
+    pub fn decode(value: &[u8]) -> Result<(Self, &[u8])> {
+        let Some((own, rest)) = value.split_at_checked((2 + SLOTS) * size_of::<u64>()) else {
+            bail!("decode histogram: {} bytes", value.len());
+        };
+        let mut words = own
+            .chunks_exact(size_of::<u64>())
+            .map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
+        let hist = Self {
+            total: words.next().unwrap_or_default(),
+            max: words.next().unwrap_or_default(),
+            slots: words.collect(),
+        };
+        Ok((hist, rest))
+    }
+
+    /// Adds the counts of another histogram: of another CPU, of another key.
+    pub fn add(&mut self, other: &Self) {
+        self.total = self.total.wrapping_add(other.total);
+        self.max = self.max.max(other.max);
+        for (slot, more) in self.slots.iter_mut().zip(&other.slots) {
+            *slot = slot.wrapping_add(*more);
+        }
+    }
+
+    /// What has been counted since the histogram, whose counts only grow, was
+    /// `before`. The maximum is exact when it is a new one; else it is the last
+    /// value of the last slot that was used.
+    pub fn since(&self, before: &Self) -> Self {
+        let slots: Vec<_> = self
+            .slots
+            .iter()
+            .zip(&before.slots)
+            .map(|(now, before)| now.wrapping_sub(*before))
+            .collect();
+        let (low, high) =
+            slots
+                .iter()
+                .rposition(|&n| n > 0)
+                .map_or((0, 0), |last| match slot_range(last) {
+                    (low, _) if last == SLOTS - 1 => (low, u64::MAX),
+                    range => range,
+                });
+        let is_new = self.max > before.max && (low..=high).contains(&self.max);
+        Self {
+            total: self.total.wrapping_sub(before.total),
+            max: if is_new { self.max } else { high.min(self.max) },
+            slots,
+        }
+    }
+
+    /// All values counted.
+    pub fn count(&self) -> u64 {
+        self.slots.iter().sum()
+    }
+
+    /// As BCC's table.
+    pub fn log2(&self) -> Log2 {
+        let mut hist = Log2::default();
+        for (slot, &n) in self.slots.iter().enumerate() {
+            hist.add(slot_range(slot).0.checked_ilog2().unwrap_or(0) as usize, n);
+        }
+        hist
+    }
+
+    /// The values at [`PERCENTILES`]; `None` when nothing was counted. Each is
+    /// the last value of its slot: at most 1/[`SUB_SLOTS`] of itself too high,
+    /// never too low, never above the maximum.
+    pub fn percentiles(&self) -> Option<Vec<(&'static str, u64)>> {
+        // Three digits are finer than the slots, so that a value comes back in
+        // the slot that it was recorded for. It fails only without memory.
+        let mut values = Histogram::<u64>::new(3).ok()?;
+        for (slot, &n) in self.slots.iter().enumerate().filter(|&(_, &n)| n > 0) {
             values.record_n(slot_range(slot).1, n).ok()?;
         }
-        Some(Self { values, max })
-    }
-
-    pub fn at(&self, quantile: f64) -> u64 {
-        self.values.value_at_quantile(quantile).min(self.max)
-    }
-
-    pub fn max(&self) -> u64 {
-        self.max
+        if values.is_empty() {
+            return None;
+        }
+        let at = |quantile| {
+            let value = values.lowest_equivalent(values.value_at_quantile(quantile));
+            slot_range(slot_of(value)).1.min(self.max)
+        };
+        Some(PERCENTILES.map(|(name, q)| (name, at(q))).to_vec())
     }
 }
 
@@ -264,21 +346,93 @@ mod tests {
         assert_eq!(next, 0);
     }
 
+    /// As the BPF side counts.
+    fn counted(values: impl IntoIterator<Item = u64>) -> Fine {
+        let mut hist = Fine::default();
+        for value in values {
+            hist.slots[slot_of(value).min(SLOTS - 1)] += 1;
+            hist.total += value;
+            hist.max = hist.max.max(value);
+        }
+        hist
+    }
+
     #[test]
     fn percentiles_are_within_the_bound() {
-        let mut slots = vec![0; slot_of(u64::MAX) + 1];
-        for value in 1..=10_000u64 {
-            slots[slot_of(value)] += 1;
-        }
-        let found = Percentiles::new(&slots, 10_000).unwrap();
-        for (_, q) in PERCENTILES {
-            let exact = 10_000.0 * q;
-            let got = found.at(q) as f64;
+        let values: Vec<_> = (1..=1_000_000).map(|i| i * 7).collect();
+        let hist = counted(values.iter().copied());
+        for (at, (name, got)) in PERCENTILES.iter().zip(hist.percentiles().unwrap()) {
+            let exact = values[(values.len() as f64 * at.1) as usize - 1];
             assert!(
-                got >= exact * 0.999 && got <= exact * (1.0 + 1.0 / SUB_SLOTS as f64) + 1.0,
-                "{q}: {got}"
+                got >= exact && got <= exact + exact / SUB_SLOTS as u64,
+                "{name}: {got} {exact}"
             );
         }
-        assert_eq!(found.max(), 10_000);
+    }
+
+    #[test]
+    fn percentiles_of_few_values() {
+        assert_eq!(Fine::default().percentiles(), None);
+        let all = |hist: Fine| hist.percentiles().unwrap().into_iter().map(|(_, v)| v);
+        assert!(all(counted([0])).eq([0; 4]));
+        // In a slot up to 1087, but none was above 1050.
+        assert!(all(counted([1050])).eq([1050; 4]));
+    }
+
+    #[test]
+    fn the_table_is_the_sum_of_the_fine_slots() {
+        let hist = counted([0, 1, 1, 2, 3, 100, 127, 128]);
+        assert_eq!(hist.count(), 8);
+        let used: Vec<_> = hist
+            .log2()
+            .buckets()
+            .into_iter()
+            .filter(|&(.., n)| n > 0)
+            .collect();
+        assert_eq!(used, [(0, 1, 3), (2, 3, 2), (64, 127, 2), (128, 255, 1)]);
+    }
+
+    #[test]
+    fn what_is_too_large_is_in_the_last_slot() {
+        assert_eq!(slot_of((1 << 40) - 1), SLOTS - 1);
+        let hist = counted([1 << 50]).since(&Fine::default());
+        assert_eq!(
+            hist.log2().buckets().last(),
+            Some(&(1 << 39, (1 << 40) - 1, 1))
+        );
+        assert_eq!(hist.max, 1 << 50);
+    }
+
+    #[test]
+    fn an_interval_is_the_difference() {
+        let first = counted([10, 1000]);
+        let mut second = first.clone();
+        second.add(&counted([500, 501]));
+        let interval = second.since(&first);
+        assert_eq!(interval.count(), 2);
+        assert_eq!(interval.total, 1001);
+        // Not a new maximum: the end of its slot.
+        assert_eq!(interval.max, 511);
+        second.add(&counted([1050]));
+        assert_eq!(second.since(&first).max, 1050);
+        let nothing = second.since(&second);
+        assert_eq!((nothing.count(), nothing.max), (0, 0));
+    }
+
+    #[test]
+    fn counts_of_the_kernel_are_decoded() {
+        let mut bytes = Vec::new();
+        for word in [300u64, 7] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        for slot in 0..SLOTS as u64 {
+            bytes.extend(slot.to_ne_bytes());
+        }
+        bytes.extend(b"tail");
+        let (hist, rest) = Fine::decode(&bytes).unwrap();
+        assert_eq!((hist.total, hist.max), (300, 7));
+        assert!(hist.slots.iter().copied().eq(0..SLOTS as u64));
+        assert_eq!(rest, b"tail");
+        assert!(Fine::decode(&bytes[..100]).is_err());
     }
 }

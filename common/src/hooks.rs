@@ -14,6 +14,7 @@ use libbpf_rs::{Link, Object, OpenObject, PrintLevel, ProgramMut};
 
 use crate::lost::Lost;
 use crate::probe::Probe;
+use crate::release;
 use crate::tracefs::Tracefs;
 
 /// One thing that a tool has to see, and the ways to see it, best first.
@@ -60,7 +61,8 @@ impl Alternative {
     }
 }
 
-/// A loaded skeleton whose programs are attached until it is dropped.
+/// A loaded skeleton whose programs are attached until it is dropped, at the
+/// end of the tool.
 pub struct Attached<S> {
     // Before the skeleton: detached before the maps go.
     links: Vec<Link>,
@@ -70,10 +72,11 @@ pub struct Attached<S> {
     pub used: Vec<(&'static str, &'static str)>,
 }
 
-impl<S> Attached<S> {
-    /// No more events from now on; the maps stay.
-    pub fn detach(&mut self) {
-        self.links.clear();
+impl<S> Drop for Attached<S> {
+    fn drop(&mut self) {
+        if self.links.len() > 1 {
+            release::in_background();
+        }
     }
 }
 
@@ -105,11 +108,6 @@ pub fn load<B>(
 where
     B: SkelBuilder<'static> + Default,
 {
-    if let Some(obstacle) = Probe::default().obstacle() {
-        bail!("cannot load BPF programs: {obstacle}");
-    }
-    capture_libbpf_messages();
-
     let forced = forced()?;
     let mut ways = hooks
         .iter()

@@ -155,6 +155,16 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// Bytes per page of memory.
+pub fn page_size() -> u32 {
+    // POSIX demands an answer; 4096 is the smallest of any Linux machine.
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|size| u32::try_from(size).ok())
+        .unwrap_or(4096)
+}
+
 /// Whether `path` is on a file system of type `magic` (as in `statfs(2)`).
 pub fn on_filesystem(path: &Path, magic: nix::sys::statfs::FsType) -> bool {
     nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type() == magic)

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, RingBuffer, RingBufferBuilder};
 
@@ -15,6 +15,7 @@ use crate::cli::General;
 use crate::hooks::{self, Attached, Hook};
 use crate::lost::Lost;
 use crate::output::Output;
+use crate::probe::Probe;
 use crate::time::utc_now;
 use crate::wait::{Waiter, Wake};
 
@@ -25,6 +26,8 @@ const DRAIN_IDLE: Duration = Duration::from_millis(50);
 const DRAIN_BUSY: Duration = Duration::from_millis(20);
 /// Records per write.
 const BATCH: usize = 4096;
+/// No record takes less of the ring, with its header.
+const SMALLEST_RECORD: usize = 16;
 /// How often the loss counters are read.
 const LOST_CHECK: Duration = Duration::from_secs(1);
 
@@ -43,8 +46,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins: from here on SIGINT and SIGTERM end the tool in order.
+    /// Begins: an error where BPF cannot work at all; from here on SIGINT and
+    /// SIGTERM end the tool in order.
     pub fn new(name: &str, general: &General, duration: Option<Duration>) -> Result<Self> {
+        if let Some(obstacle) = Probe::default().obstacle() {
+            bail!("cannot load BPF programs: {obstacle}");
+        }
+        hooks::capture_libbpf_messages();
         Ok(Self {
             name: name.to_owned(),
             json: general.json,
@@ -130,6 +138,7 @@ impl Session {
         });
         let mut builder = RingBufferBuilder::new();
         let map = ring(&attached.skel);
+        let ring_bytes = map.max_entries() as usize;
         builder.add(map, |record| shared.borrow_mut().record(record))?;
         let ring = builder.build().context("map the ring buffer")?;
 
@@ -151,8 +160,12 @@ impl Session {
                 next_lost = Instant::now() + LOST_CHECK;
             }
         }
-        attached.detach();
-        while drain(&ring, &shared)? == BATCH {}
+        // What came until now; not what keeps coming while it is written.
+        for _ in 0..=ring_bytes / SMALLEST_RECORD / BATCH {
+            if drain(&ring, &shared)? < BATCH {
+                break;
+            }
+        }
         drop(ring);
         let mut out = shared.into_inner().out;
         self.report_lost(&mut attached.lost, &mut out)

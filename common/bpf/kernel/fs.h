@@ -3,14 +3,10 @@
 
 #include "kernel/types.h"
 
+/* include/uapi/linux/limits.h; with the NUL */
+enum { NAME_SIZE = 256, PATH_SIZE = 4096 };
+
 struct qstr {
-	union {
-		struct {
-			__u32 hash;
-			__u32 len;
-		};
-		__u64 hash_len;
-	};
 	const unsigned char *name;
 } CO_RE;
 
@@ -23,10 +19,13 @@ struct vfsmount {
 	struct dentry *mnt_root;
 } CO_RE;
 
+struct mnt_namespace;
+
 struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns; /* NULL once it is unmounted */
 } CO_RE;
 
 struct path {
@@ -48,6 +47,5 @@ struct files_struct {
 } CO_RE;
 
 struct fs_struct {
-	struct path root;
 	struct path pwd;
 } CO_RE;

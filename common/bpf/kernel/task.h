@@ -9,8 +9,11 @@
 typedef int pid_t;
 
 struct thread_info {
+#if defined(__TARGET_ARCH_x86)
+	__u32 status;
+#else
 	unsigned long flags;
-	__u32 status; /* x86 */
+#endif
 } CO_RE;
 
 struct task_struct {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Events made on purpose, for the tests and the demonstration.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -12,7 +12,7 @@ use bpfcc_tests::connect_and_close;
 
 const USAGE: &str = "usage: bpfcc-workload tcp ADDRESS COUNT
        bpfcc-workload opens PATH COUNT          open and close, prints the successes
-       bpfcc-workload flood PATH SECONDS        the same as fast as it can, prints the count
+       bpfcc-workload flood PATH SECONDS        as fast as it can, with O_NOFOLLOW; prints the count
        bpfcc-workload reads DEVICE COUNT        direct reads of 4 KiB
        bpfcc-workload writes DEVICE COUNT       direct writes of 4 KiB";
 
@@ -58,9 +58,11 @@ fn opens(path: &str, count: &str) -> Outcome {
 fn flood(path: &str, seconds: &str) -> Outcome {
     let end = Instant::now() + Duration::from_secs(seconds.parse()?);
     let mut count = 0u64;
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NOFOLLOW);
     while Instant::now() < end {
         for _ in 0..100 {
-            drop(File::open(path));
+            drop(options.open(path));
         }
         count += 100;
     }
@@ -73,7 +75,7 @@ fn flood(path: &str, seconds: &str) -> Outcome {
 struct Block([u8; 4096]);
 
 fn direct(device: &str, count: &str, write: bool) -> Outcome {
-    let file = OpenOptions::new()
+    let file = File::options()
         .read(true)
         .write(write)
         .custom_flags(libc::O_DIRECT)

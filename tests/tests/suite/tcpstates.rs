@@ -377,19 +377,18 @@ fn control_characters_in_names_are_escaped() {
         .into_iter()
         .filter(|line| line.contains(&port))
         .collect();
-    assert_eq!(rows.len(), 12, "{rows:#?}");
-    assert!(
-        rows.iter().all(|row| row.contains("a\\n\\x1b[31m\u{fffd}")),
-        "{rows:#?}"
-    );
+    // Any task may be on the CPU in the other rows.
+    let named = rows
+        .iter()
+        .filter(|row| row.contains("a\\n\\x1b[31m\u{fffd}"))
+        .count();
+    assert!(named >= IN_PROCESS.len(), "{rows:#?}");
     let rows = json.json();
     let mine: Vec<_> = by_socket(&rows, &netns).concat();
     assert_eq!(mine.len(), 12);
-    assert!(
-        mine.iter()
-            .all(|row| row["comm"] == "a\n\x1b[31m\u{fffd}\x01"),
-        "{mine:#?}"
-    );
+    let name = "a\n\x1b[31m\u{fffd}\x01";
+    let named = mine.iter().filter(|row| row["comm"] == name).count();
+    assert!(named >= IN_PROCESS.len(), "{mine:#?}");
 }
 
 const JOURNAL: &str = "/run/systemd/journal/socket";

@@ -20,7 +20,7 @@ fn root() -> PathBuf {
 fn vm(kernel: &str, script: &str) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(root().join("tests/vm/vmrun"))
-        .args(["-t", "1500", kernel, "-s", script])
+        .args(["-t", "1500", "-M", "loop,null_blk", kernel, "-s", script])
         .current_dir(root())
         .output()
         .expect("vmrun");

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Block I/O requests: the arguments of their tracepoints, and whose they are. */
+#pragma once
+
+#include "cgroup.bpf.h"
+#include "kernel/block.h"
+
+/*
+ * How many parameters these tracepoints have: before Linux 5.11 (a54895fa057c,
+ * also in 5.10.137, and e8a676d61c07) the queue came first. Set from the
+ * kernel's type information.
+ */
+const volatile __u8 rq_issue_params = 1; /* before: q, rq */
+const volatile __u8 getrq_params = 1; /* before: q, bio, rw */
+const volatile __u8 frontmerge_params = 1; /* before: q, rq, bio */
+
+/*
+ * The first argument of a tracepoint that has one parameter, else the one at
+ * `before`. The barrier keeps clang from choosing the address first
+ * and loading then, which the verifier refuses.
+ */
+#define TP_ARG(ctx, params, before)                      \
+	({                                               \
+		__u64 __arg;                             \
+		if (params == 1) {                       \
+			__arg = (ctx)[0];                \
+			barrier_var(__arg);              \
+		} else {                                 \
+			__arg = (ctx)[before];           \
+		}                                        \
+		(void *)__arg;                           \
+	})
+
+static __always_inline struct request *rq_issue_request(__u64 *ctx)
+{
+	return TP_ARG(ctx, rq_issue_params, 1);
+}
+
+static __always_inline struct bio *getrq_bio(__u64 *ctx)
+{
+	return TP_ARG(ctx, getrq_params, 1);
+}
+
+static __always_inline struct bio *frontmerge_bio(__u64 *ctx)
+{
+	return TP_ARG(ctx, frontmerge_params, 2);
+}
+
+/*
+ * Whether block_rq_complete(rq, error, nr_bytes) ends the request: it also
+ * comes for each part of one that the driver ends in parts.
+ */
+static __always_inline bool rq_is_done(struct request *rq, unsigned int nr_bytes)
+{
+	return nr_bytes >= rq->__data_len;
+}
+
+/* NULL for a command that was sent to a device without a disk. */
+static __always_inline struct gendisk *rq_disk(struct request *rq)
+{
+	if (bpf_core_field_exists(struct request_queue, disk))
+		return rq->q->disk;
+	return ((struct request___before_5_17 *)rq)->rq_disk;
+}
+
+/* The kernel's device number, 0 for no disk. */
+static __always_inline __u32 disk_dev(struct gendisk *disk)
+{
+	return disk ? disk->major << 20 | disk->first_minor : 0;
+}
+
+/* The partition or whole disk that the request is counted for, 0 for none. */
+static __always_inline __u32 rq_part_dev(struct request *rq)
+{
+	if (bpf_core_type_exists(struct hd_struct)) {
+		struct hd_struct *part = ((struct request___before_5_11 *)rq)->part;
+
+		return part ? part->__dev.devt : 0;
+	}
+	return rq->part ? rq->part->bd_dev : 0;
+}
+
+/*
+ * The cgroup that the io controller charges the request to, that of its first
+ * bio; NULL for a request without one.
+ */
+static __always_inline struct cgroup *rq_cgroup(struct request *rq)
+{
+	struct bio *bio = rq->bio;
+	struct blkcg_gq *blkg = bio ? bio->bi_blkg : NULL;
+
+	return blkg ? blkg->blkcg->css.cgroup : NULL;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#pragma once
+
+#include "kernel/cgroup.h"
+#include "kernel/types.h"
+
+typedef __u32 dev_t; /* in the kernel: major << 20 | minor */
+
+struct gendisk {
+	int major;
+	int first_minor;
+	char disk_name[32];
+} CO_RE;
+
+struct request_queue {
+	struct gendisk *disk; /* Linux 5.15, d152c682f03c */
+} CO_RE;
+
+struct block_device {
+	dev_t bd_dev;
+} CO_RE;
+
+struct blkcg {
+	struct cgroup_subsys_state css;
+} CO_RE;
+
+struct blkcg_gq {
+	struct blkcg *blkcg;
+} CO_RE;
+
+struct bio {
+	struct blkcg_gq *bi_blkg;
+} CO_RE;
+
+struct request {
+	struct request_queue *q;
+	__u32 cmd_flags; /* operation, REQ_* */
+	__u32 rq_flags;
+	unsigned int __data_len; /* bytes that are still to be done */
+	struct bio *bio;
+	struct block_device *part; /* the partition or whole disk it is counted for */
+	__u64 start_time_ns; /* when it was allocated; 0: nobody asked */
+} CO_RE;
+
+/* The request's own pointer to its disk went in Linux 5.17, f3fa33acca9f. */
+struct request___before_5_17 {
+	struct gendisk *rq_disk;
+} CO_RE;
+
+/* A partition was not a block_device until Linux 5.11, 0d02129e76ed. */
+struct device {
+	dev_t devt;
+} CO_RE;
+
+struct hd_struct {
+	struct device __dev;
+} CO_RE;
+
+struct request___before_5_11 {
+	struct hd_struct *part;
+} CO_RE;

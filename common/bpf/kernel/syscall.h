@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * System calls as the kernel enters them: the function behind each one, and
+ * where a task's saved registers hold its number and arguments. The registers
+ * keep the arguments until the call is over. They are read with plain loads:
+ * `regs` must be a pointer whose type the verifier knows.
+ */
+#pragma once
+
+#include "kernel/task.h"
+#include "kernel/types.h"
+
+#if defined(__TARGET_ARCH_x86)
+
+#define SYSCALL_PREFIX "__x64_sys_"
+#define HAVE_SYSCALL_OPEN
+
+enum { NR_open = 2, NR_creat = 85, NR_openat = 257, NR_openat2 = 437 };
+
+struct pt_regs {
+	unsigned long r10;
+	unsigned long dx;
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
+} CO_RE;
+
+#define syscall_nr(regs) ((int)(regs)->orig_ax)
+#define syscall_arg1(regs) ((regs)->di)
+#define syscall_arg2(regs) ((regs)->si)
+#define syscall_arg3(regs) ((regs)->dx)
+#define syscall_arg4(regs) ((regs)->r10)
+
+/* Whether the task is in a 32-bit system call, whose numbers mean others. */
+static __always_inline bool in_compat_syscall(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, thread_info.status) & 0x0002; /* TS_COMPAT */
+}
+
+#elif defined(__TARGET_ARCH_arm64)
+
+#define SYSCALL_PREFIX "__arm64_sys_"
+
+enum { NR_openat = 56, NR_openat2 = 437 };
+
+struct pt_regs {
+	__u64 regs[31]; /* regs[0] becomes the result */
+	__u64 orig_x0;
+	__s32 syscallno;
+} CO_RE;
+
+#define syscall_nr(regs) ((regs)->syscallno)
+#define syscall_arg1(regs) ((regs)->orig_x0)
+#define syscall_arg2(regs) ((regs)->regs[1])
+#define syscall_arg3(regs) ((regs)->regs[2])
+#define syscall_arg4(regs) ((regs)->regs[3])
+
+static __always_inline bool in_compat_syscall(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, thread_info.flags) & 1UL << 22; /* TIF_32BIT */
+}
+
+#else
+#error "kernel/syscall.h: which registers hold a system call's arguments?"
+#endif
+
+/* The record of the tracepoints syscalls/sys_exit_* */
+struct trace_event_raw_sys_exit {
+	long ret;
+} CO_RE;
+
+/* include/uapi/linux/openat2.h */
+struct open_how {
+	__u64 flags;
+	__u64 mode;
+	__u64 resolve;
+};
+
+enum { RESOLVE_IN_ROOT = 0x10 };
+
+/* include/uapi/linux/fcntl.h, asm-generic/fcntl.h: the same on x86 and arm64 */
+enum {
+	O_ACCMODE = 00000003,
+	O_WRONLY = 00000001,
+	O_CREAT = 00000100,
+	O_TRUNC = 00001000,
+	O_TMPFILE_BIT = 020000000, /* __O_TMPFILE */
+	AT_FDCWD = -100,
+};

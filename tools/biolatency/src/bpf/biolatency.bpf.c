@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include "block.bpf.h"
+#include "hist.bpf.h"
+#include "lost.bpf.h"
+
+#include "biolatency.h"
+
+const volatile __u64 unit_ns = 1000;
+const volatile __u8 by_disk = 0;
+const volatile __u8 by_flags = 0;
+const volatile __u32 filter_disk = 0;
+const volatile __u32 filter_part = 0;
+/* --cgroup goes by the task that made the request, not by its io controller. */
+const volatile __u8 owner_is_task = 0;
+/* The bit of rq_flags that marks the steps of a flush sequence. */
+const volatile __u32 rqf_flush_seq = 0;
+
+/* When a request was issued or, with -Q, made. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct request *);
+	__type(value, __u64);
+} start SEC(".maps");
+
+/*
+ * The bios that tasks of --cgroup made requests of. One that is then merged
+ * never comes back as the first of a request: such entries grow old.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct bio *);
+	__type(value, __u8);
+} owned SEC(".maps");
+
+/* The only histogram … */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hist);
+} single SEC(".maps");
+
+/* … or one per disk, per flags, or both. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct biolatency_key);
+	__type(value, struct biolatency_hist);
+} keyed SEC(".maps");
+
+static struct biolatency_hist empty;
+
+static __always_inline bool is_owned(struct request *rq)
+{
+	struct bio *bio = rq->bio;
+
+	return bio && bpf_map_lookup_elem(&owned, &bio);
+}
+
+static __always_inline bool wanted(struct request *rq)
+{
+	if (filter_disk && disk_dev(rq_disk(rq)) != filter_disk)
+		return false;
+	if (filter_part && rq_part_dev(rq) != filter_part)
+		return false;
+	if (filter_cgroup)
+		return owner_is_task ? is_owned(rq) : cgroup_matches(rq_cgroup(rq));
+	return true;
+}
+
+static __always_inline struct hist *find_hist(struct request *rq)
+{
+	struct biolatency_key key = {};
+	struct biolatency_hist *hist;
+	struct gendisk *disk = NULL;
+	__u32 zero = 0;
+
+	if (!by_disk && !by_flags)
+		return bpf_map_lookup_elem(&single, &zero);
+
+	if (by_disk) {
+		disk = rq_disk(rq);
+		key.dev = disk_dev(disk);
+	}
+	if (by_flags)
+		key.cmd_flags = rq->cmd_flags;
+	hist = bpf_map_lookup_elem(&keyed, &key);
+	if (!hist) {
+		/* Refused when another CPU has just done the same. */
+		bpf_map_update_elem(&keyed, &key, &empty, BPF_NOEXIST);
+		hist = bpf_map_lookup_elem(&keyed, &key);
+		if (!hist)
+			return NULL;
+	}
+	/* Its first request, or the device number has gone to another disk. */
+	if (disk && hist->disk.gendisk != (__u64)disk) {
+		hist->disk.gendisk = (__u64)disk;
+		bpf_probe_read_kernel(hist->disk.name, sizeof(hist->disk.name), disk->disk_name);
+	}
+	return &hist->hist;
+}
+
+static __always_inline void begin(struct request *rq)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (bpf_map_update_elem(&start, &rq, &now, BPF_ANY))
+		count_lost();
+}
+
+/* When `rq` began, which is then forgotten; 0: that was not seen. */
+static __always_inline __u64 began(struct request *rq)
+{
+	__u64 *slot = bpf_map_lookup_elem(&start, &rq);
+	__u64 start_ns;
+
+	if (!slot)
+		return 0;
+	start_ns = *slot;
+	bpf_map_delete_elem(&start, &rq);
+	return start_ns;
+}
+
+static __always_inline void end(struct request *rq, __u64 start_ns)
+{
+	__s64 delta_ns;
+	struct hist *hist;
+
+	if (!start_ns)
+		return;
+	delta_ns = bpf_ktime_get_ns() - start_ns;
+	hist = find_hist(rq);
+	if (hist && delta_ns >= 0)
+		hist_add(hist, delta_ns / unit_ns, delta_ns);
+	else
+		count_lost();
+}
+
+/* From issue to completion. A request that is issued again begins anew. */
+SEC("tp_btf/block_rq_issue")
+int issue(__u64 *ctx)
+{
+	struct request *rq = rq_issue_request(ctx);
+
+	if (wanted(rq))
+		begin(rq);
+	return 0;
+}
+
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(complete, struct request *rq, int error, unsigned int nr_bytes)
+{
+	if (rq_is_done(rq, nr_bytes))
+		end(rq, began(rq));
+	return 0;
+}
+
+/*
+ * -Q: from the making of the request to its completion. A write with a flush
+ * before or after it (REQ_PREFLUSH, REQ_FUA) completes twice: after its data,
+ * marked as a part of the sequence, and as a whole. The flush is a request of
+ * the sequence as well, without a bio and never announced as a new request.
+ */
+static __always_inline void end_queued(struct request *rq, unsigned int nr_bytes, bool kernel_stamp)
+{
+	bool flush_seq = rq->rq_flags & rqf_flush_seq;
+	__u64 start_ns;
+
+	if (!rq_is_done(rq, nr_bytes) || (flush_seq && rq->bio))
+		return;
+	start_ns = kernel_stamp || flush_seq ? rq->start_time_ns : began(rq);
+	if (wanted(rq))
+		end(rq, start_ns);
+}
+
+SEC("tp_btf/block_io_start")
+int BPF_PROG(io_start, struct request *rq)
+{
+	begin(rq);
+	return 0;
+}
+
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(complete_queued, struct request *rq, int error, unsigned int nr_bytes)
+{
+	end_queued(rq, nr_bytes, false);
+	return 0;
+}
+
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(complete_stamped, struct request *rq, int error, unsigned int nr_bytes)
+{
+	end_queued(rq, nr_bytes, true);
+	return 0;
+}
+
+/* In the task that makes a request: of a bio, or of one put before the others. */
+static __always_inline void own(struct bio *bio)
+{
+	__u8 yes = 1;
+
+	if (!cgroup_matches(task_cgroup()))
+		bpf_map_delete_elem(&owned, &bio);
+	else if (bpf_map_update_elem(&owned, &bio, &yes, BPF_ANY))
+		count_lost();
+}
+
+SEC("tp_btf/block_getrq")
+int getrq(__u64 *ctx)
+{
+	own(getrq_bio(ctx));
+	return 0;
+}
+
+SEC("tp_btf/block_bio_frontmerge")
+int frontmerge(__u64 *ctx)
+{
+	own(frontmerge_bio(ctx));
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

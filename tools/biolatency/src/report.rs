@@ -1,0 +1,516 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The report of one interval, in BCC's text, as BCC's Python dictionaries, and
+//! as JSON.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::Write as _;
+
+use common::columns::{Format, Table, Value, json_field};
+use common::escape::printable;
+use common::hist::Fine;
+use common::time::{utc_now, wall_clock, wall_date};
+
+/// The unit of a latency: its name, its length in nanoseconds.
+#[derive(Clone, Copy)]
+pub struct Unit {
+    pub name: &'static str,
+    pub ns: u64,
+}
+
+pub const USECS: Unit = Unit {
+    name: "usecs",
+    ns: 1_000,
+};
+pub const MSECS: Unit = Unit {
+    name: "msecs",
+    ns: 1_000_000,
+};
+
+/// One histogram.
+#[derive(Clone, Default)]
+pub struct Section {
+    /// With `-D`. A name from the kernel: escaped when shown.
+    pub disk: Option<Vec<u8>>,
+    /// With `-F`: as text, and the kernel's number.
+    pub flags: Option<(String, u32)>,
+    /// Latencies in the report's unit; their total in nanoseconds.
+    pub hist: Fine,
+}
+
+impl Section {
+    fn disk(&self) -> Option<Cow<'_, str>> {
+        self.disk.as_deref().map(printable)
+    }
+
+    fn flags(&self) -> Option<&str> {
+        self.flags.as_ref().map(|(text, _)| text.as_str())
+    }
+
+    /// What tells the histogram from others.
+    fn names(&self) -> Vec<(&'static str, Cow<'_, str>)> {
+        let disk = self.disk().map(|disk| ("disk", disk));
+        let flags = self.flags().map(|flags| ("flags", flags.into()));
+        disk.into_iter().chain(flags).collect()
+    }
+}
+
+/// In which form.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Form {
+    Text,
+    Dict,
+    Json,
+}
+
+/// How intervals are reported.
+pub struct Report {
+    pub form: Form,
+    pub unit: Unit,
+    pub timestamp: bool,
+    pub extension: bool,
+    pub percentiles: bool,
+    pub by_disk: bool,
+    pub by_flags: bool,
+}
+
+impl Report {
+    /// Writes the report of one interval.
+    pub fn write(&self, sections: Vec<Section>, out: &mut Vec<u8>) {
+        // Writing to a Vec cannot fail.
+        if self.form == Form::Json {
+            return self.json(sections, out);
+        }
+        out.push(b'\n');
+        if self.timestamp {
+            let _ = writeln!(out, "{:<8}", wall_clock());
+        }
+        let sections = merged(sections);
+        if self.form == Form::Dict {
+            let now = wall_date();
+            for section in &sections {
+                self.dict(section, &now, out);
+            }
+            return;
+        }
+        for section in &sections {
+            self.text(section, out);
+        }
+        if self.extension {
+            self.extension(&sections, out);
+        }
+    }
+
+    fn text(&self, section: &Section, out: &mut Vec<u8>) {
+        let names: Vec<_> = section
+            .names()
+            .iter()
+            .map(|(key, name)| format!("{key} = {name}"))
+            .collect();
+        if !names.is_empty() {
+            let _ = writeln!(out, "\n{}", names.join(", "));
+        }
+        section.hist.log2().text(self.unit.name, out);
+        let Some(values) = self.percentiles(section) else {
+            return;
+        };
+        let values: Vec<_> = values
+            .iter()
+            .map(|(key, v)| format!("{key} = {v}"))
+            .collect();
+        let _ = writeln!(out, "{} {}", values.join(", "), self.unit.name);
+    }
+
+    fn extension(&self, sections: &[Section], out: &mut Vec<u8>) {
+        let count: u64 = sections.iter().map(|section| section.hist.count()).sum();
+        let total_ns: u64 = sections.iter().map(|section| section.hist.total).sum();
+        let total = total_ns / self.unit.ns;
+        let Some(avg) = total.checked_div(count) else {
+            return;
+        };
+        let unit = self.unit.name;
+        let _ = writeln!(
+            out,
+            "\navg = {avg} {unit}, total: {total} {unit}, count: {count}\n"
+        );
+    }
+
+    /// As Python prints BCC's dictionary.
+    fn dict(&self, section: &Section, now: &str, out: &mut Vec<u8>) {
+        let buckets: Vec<_> = section
+            .hist
+            .log2()
+            .buckets()
+            .into_iter()
+            .map(|(low, high, n)| {
+                format!("{{'interval-start': {low}, 'interval-end': {high}, 'count': {n}}}")
+            })
+            .collect();
+        let _ = write!(
+            out,
+            "{{'ts': '{now}', 'val_type': '{}', 'data': [{}]",
+            self.unit.name,
+            buckets.join(", ")
+        );
+        for (key, name) in section.names() {
+            let name = name.replace('\\', "\\\\").replace('\'', "\\'");
+            let _ = write!(out, ", '{key}': '{name}'");
+        }
+        if let Some(values) = self.percentiles(section) {
+            let values: Vec<_> = values
+                .iter()
+                .map(|(key, v)| format!("'{key}': {v}"))
+                .collect();
+            let _ = write!(out, ", 'percentiles': {{{}}}", values.join(", "));
+        }
+        let _ = writeln!(out, "}}");
+    }
+
+    /// One object per histogram and line; unlike the other forms one per raw
+    /// value of the flags, also where their texts are the same.
+    fn json(&self, sections: Vec<Section>, out: &mut Vec<u8>) {
+        let mut table = Table::new(Format::Json);
+        table
+            .add(json_field("time", |row: &Row| {
+                Value::Str(row.time.as_str().into())
+            }))
+            .add(json_field("ts", |row| Value::Str(row.ts.as_str().into())))
+            .add(json_field("val_type", |row| row.unit.name.into()));
+        if self.by_disk {
+            table.add(json_field("disk", |row| {
+                row.section.disk().map_or(Value::Missing, Value::Str)
+            }));
+        }
+        if self.by_flags {
+            table
+                .add(json_field("flags", |row| {
+                    let text = row.section.flags();
+                    text.map_or(Value::Missing, |text| Value::Str(text.into()))
+                }))
+                .add(json_field("cmd_flags", |row| {
+                    let number = |&(_, number): &(_, u32)| Value::Uint(number.into());
+                    row.section.flags.as_ref().map_or(Value::Missing, number)
+                }));
+        }
+        table
+            .add(json_field("count", |row| {
+                Value::Uint(row.section.hist.count())
+            }))
+            .add(json_field("total", |row| {
+                Value::Uint(row.section.hist.total / row.unit.ns)
+            }));
+        if self.percentiles {
+            table.add(json_field("percentiles", |row| {
+                let Some(values) = row.percentiles.as_ref() else {
+                    return Value::Missing;
+                };
+                let values: Vec<_> = values
+                    .iter()
+                    .map(|(key, v)| format!("\"{key}\":{v}"))
+                    .collect();
+                Value::Json(format!("{{{}}}", values.join(",")))
+            }));
+        }
+        table.add(json_field("data", |row| {
+            let buckets: Vec<_> = row
+                .section
+                .hist
+                .log2()
+                .buckets()
+                .into_iter()
+                .map(|(low, high, n)| {
+                    format!("{{\"interval-start\":{low},\"interval-end\":{high},\"count\":{n}}}")
+                })
+                .collect();
+            Value::Json(format!("[{}]", buckets.join(",")))
+        }));
+
+        let (time, ts) = (utc_now(), wall_date());
+        for section in sections {
+            let row = Row {
+                time: time.clone(),
+                ts: ts.clone(),
+                unit: self.unit,
+                percentiles: self.percentiles(&section),
+                section,
+            };
+            table.row(&row, out);
+        }
+    }
+
+    /// The percentiles and the maximum, if they are asked for.
+    fn percentiles(&self, section: &Section) -> Option<Vec<(&'static str, u64)>> {
+        let mut values = section.hist.percentiles().filter(|_| self.percentiles)?;
+        values.push(("max", section.hist.max));
+        Some(values)
+    }
+}
+
+/// A histogram as a JSON object.
+struct Row {
+    time: String,
+    ts: String,
+    unit: Unit,
+    percentiles: Option<Vec<(&'static str, u64)>>,
+    section: Section,
+}
+
+/// Sections whose names read the same become one, at the place of the first.
+fn merged(sections: Vec<Section>) -> Vec<Section> {
+    let mut merged: Vec<Section> = Vec::with_capacity(sections.len());
+    let mut places = HashMap::new();
+    for section in sections {
+        let name = (section.disk.clone(), section.flags().map(str::to_owned));
+        let place = *places.entry(name).or_insert(merged.len());
+        match merged.get_mut(place) {
+            Some(same) => same.hist.add(&section.hist),
+            None => merged.push(section),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values 5, 5 and 9, in 20 microseconds.
+    fn hist() -> Fine {
+        let mut bytes = vec![0; 8 * (2 + common::hist::SLOTS)];
+        let mut put = |word: usize, value: u64| {
+            bytes[8 * word..8 * (word + 1)].copy_from_slice(&value.to_ne_bytes());
+        };
+        put(0, 19_999);
+        put(1, 9);
+        put(2 + 5, 2);
+        put(2 + 9, 1);
+        Fine::decode(&bytes).unwrap().0
+    }
+
+    fn section(disk: Option<&str>, flags: Option<(&str, u32)>) -> Section {
+        Section {
+            disk: disk.map(Into::into),
+            flags: flags.map(|(text, number)| (text.into(), number)),
+            hist: hist(),
+        }
+    }
+
+    const REPORT: Report = Report {
+        form: Form::Text,
+        unit: USECS,
+        timestamp: false,
+        extension: false,
+        percentiles: false,
+        by_disk: false,
+        by_flags: false,
+    };
+
+    fn written(report: &Report, sections: Vec<Section>) -> String {
+        let mut out = Vec::new();
+        report.write(sections, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    const TABLE: &str = "     usecs               : count     distribution
+         0 -> 1          : 0        |                                        |
+         2 -> 3          : 0        |                                        |
+         4 -> 7          : 2        |****************************************|
+         8 -> 15         : 1        |********************                    |
+";
+
+    #[test]
+    fn a_histogram_is_bccs() {
+        let text = written(&REPORT, vec![section(None, None)]);
+        assert_eq!(text, format!("\n{TABLE}"));
+    }
+
+    #[test]
+    fn an_empty_interval_is_an_empty_line() {
+        let empty = || vec![Section::default()];
+        let with_all = Report {
+            extension: true,
+            percentiles: true,
+            ..REPORT
+        };
+        assert_eq!(written(&with_all, empty()), "\n");
+        assert_eq!(written(&with_all, Vec::new()), "\n");
+        let dict = Report {
+            form: Form::Dict,
+            ..REPORT
+        };
+        let text = written(&dict, empty());
+        assert!(
+            text.ends_with("', 'val_type': 'usecs', 'data': []}\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_time_is_a_line() {
+        let report = Report {
+            timestamp: true,
+            ..REPORT
+        };
+        let text = written(&report, Vec::new());
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0], "");
+        assert_eq!(lines[1].len(), 8);
+    }
+
+    #[test]
+    fn headers_say_what_the_histogram_is_of() {
+        let header = |section| {
+            let text = written(&REPORT, vec![section]);
+            text.strip_suffix(TABLE).unwrap().to_owned()
+        };
+        assert_eq!(header(section(Some("sda"), None)), "\n\ndisk = sda\n");
+        assert_eq!(
+            header(section(None, Some(("Sync-Write", 1)))),
+            "\n\nflags = Sync-Write\n"
+        );
+        assert_eq!(
+            header(section(Some("sda"), Some(("Read", 0)))),
+            "\n\ndisk = sda, flags = Read\n"
+        );
+        assert_eq!(
+            header(section(Some("a\n\x1b"), None)),
+            "\n\ndisk = a\\n\\x1b\n"
+        );
+    }
+
+    #[test]
+    fn sections_that_read_the_same_are_one() {
+        let sections = || {
+            vec![
+                section(Some("sda"), Some(("Read", 0))),
+                section(Some("sda"), Some(("Write", 1))),
+                section(Some("sda"), Some(("Read", 1 << 25))),
+                section(Some("sdb"), Some(("Read", 0))),
+            ]
+        };
+        let text = written(&REPORT, sections());
+        assert_eq!(text.matches("disk = ").count(), 3);
+        assert!(text.starts_with("\n\ndisk = sda, flags = Read\n"));
+        assert!(text.contains("4 -> 7          : 4 "));
+        let json = Report {
+            form: Form::Json,
+            ..REPORT
+        };
+        assert_eq!(written(&json, sections()).lines().count(), 4);
+    }
+
+    #[test]
+    fn the_extension_is_bccs() {
+        let report = Report {
+            extension: true,
+            ..REPORT
+        };
+        let text = written(&report, vec![section(None, None)]);
+        assert_eq!(
+            text,
+            format!("\n{TABLE}\navg = 6 usecs, total: 19 usecs, count: 3\n\n")
+        );
+        // One for all histograms; 39.998 microseconds are not 38.
+        let both = vec![section(Some("sda"), None), section(Some("sdb"), None)];
+        let text = written(&report, both);
+        assert!(text.ends_with("\n\navg = 6 usecs, total: 39 usecs, count: 6\n\n"));
+    }
+
+    #[test]
+    fn percentiles_are_a_line() {
+        let report = Report {
+            percentiles: true,
+            extension: true,
+            ..REPORT
+        };
+        let text = written(&report, vec![section(None, None)]);
+        let rest = text.strip_prefix(&format!("\n{TABLE}")).unwrap();
+        assert_eq!(
+            rest,
+            "p50 = 5, p90 = 9, p99 = 9, p99.9 = 9, max = 9 usecs
+\navg = 6 usecs, total: 19 usecs, count: 3\n\n"
+        );
+    }
+
+    #[test]
+    fn dictionaries_are_as_python_prints_them() {
+        let report = Report {
+            form: Form::Dict,
+            extension: true, // BCC has none here
+            ..REPORT
+        };
+        let data = "'val_type': 'usecs', 'data': [\
+            {'interval-start': 0, 'interval-end': 1, 'count': 0}, \
+            {'interval-start': 2, 'interval-end': 3, 'count': 0}, \
+            {'interval-start': 4, 'interval-end': 7, 'count': 2}, \
+            {'interval-start': 8, 'interval-end': 15, 'count': 1}]";
+        let line = |report: &Report, section| {
+            let text = written(report, vec![section]);
+            let (before, line) = text.split_at(1);
+            assert_eq!(before, "\n");
+            assert!(line.starts_with("{'ts': '"), "{line}");
+            // 2026-01-02 03:04:05
+            line[8 + 19..].to_owned()
+        };
+        assert_eq!(line(&report, section(None, None)), format!("', {data}}}\n"));
+        assert_eq!(
+            line(&report, section(Some("s'da"), None)),
+            format!("', {data}, 'disk': 's\\'da'}}\n")
+        );
+        assert_eq!(
+            line(&report, section(None, Some(("Read", 0)))),
+            format!("', {data}, 'flags': 'Read'}}\n")
+        );
+        let report = Report {
+            percentiles: true,
+            unit: MSECS,
+            ..report
+        };
+        assert!(line(&report, section(None, None)).ends_with(
+            "], 'percentiles': {'p50': 5, 'p90': 9, 'p99': 9, 'p99.9': 9, 'max': 9}}\n"
+        ));
+    }
+
+    #[test]
+    fn json_has_everything() {
+        let report = Report {
+            form: Form::Json,
+            by_disk: true,
+            by_flags: true,
+            percentiles: true,
+            ..REPORT
+        };
+        let text = written(
+            &report,
+            vec![section(Some("sda"), Some(("Sync-Read", 2048)))],
+        );
+        let (times, rest) = text.split_once(",\"val_type\"").unwrap();
+        assert!(times.starts_with("{\"time\":\"2") && times.contains("Z\",\"ts\":\"2"));
+        assert_eq!(
+            rest,
+            ":\"usecs\",\"disk\":\"sda\",\"flags\":\"Sync-Read\",\"cmd_flags\":2048,\
+             \"count\":3,\"total\":19,\
+             \"percentiles\":{\"p50\":5,\"p90\":9,\"p99\":9,\"p99.9\":9,\"max\":9},\
+             \"data\":[{\"interval-start\":0,\"interval-end\":1,\"count\":0},\
+             {\"interval-start\":2,\"interval-end\":3,\"count\":0},\
+             {\"interval-start\":4,\"interval-end\":7,\"count\":2},\
+             {\"interval-start\":8,\"interval-end\":15,\"count\":1}]}\n"
+        );
+    }
+
+    #[test]
+    fn json_of_an_empty_interval() {
+        let report = Report {
+            form: Form::Json,
+            percentiles: true,
+            ..REPORT
+        };
+        let text = written(&report, vec![Section::default()]);
+        assert!(
+            text.ends_with("\"count\":0,\"total\":0,\"percentiles\":null,\"data\":[]}\n"),
+            "{text}"
+        );
+        assert_eq!(written(&report, Vec::new()), "");
+    }
+}
