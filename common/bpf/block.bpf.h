@@ -55,11 +55,36 @@ static __always_inline bool rq_is_done(struct request *rq, unsigned int nr_bytes
 	return nr_bytes >= rq->__data_len;
 }
 
+/*
+ * Bits of rq_flags, set from the kernel's type information. Until Linux 6.11
+ * (5f89154e8e9e) they were macros, which it does not tell.
+ */
+const volatile __u32 rqf_flush_seq = 1 << 4;
+const volatile __u32 rqf_io_stat = 0; /* not known, and not needed */
+
+/* Whether the request is, or is done as, a step of a flush sequence. */
+static __always_inline bool rq_in_flush_sequence(struct request *rq)
+{
+	return rq->rq_flags & rqf_flush_seq;
+}
+
+/*
+ * When the request was allocated, which the kernel notes for its statistics; 0
+ * without them. Newer kernels (6.18, not yet 6.12) leave an old value then, so
+ * it holds only with the flag. A flush always has one.
+ */
+static __always_inline __u64 rq_stamp_ns(struct request *rq)
+{
+	if (rqf_io_stat && !(rq->rq_flags & (rqf_io_stat | rqf_flush_seq)))
+		return 0;
+	return rq->start_time_ns;
+}
+
 /* NULL for a command that was sent to a device without a disk. */
 static __always_inline struct gendisk *rq_disk(struct request *rq)
 {
-	if (bpf_core_field_exists(struct request_queue, disk))
-		return rq->q->disk;
+	if (bpf_core_field_exists(struct request_queue___since_5_15, disk))
+		return ((struct request_queue___since_5_15 *)rq->q)->disk;
 	return ((struct request___before_5_17 *)rq)->rq_disk;
 }
 
@@ -72,8 +97,8 @@ static __always_inline __u32 disk_dev(struct gendisk *disk)
 /* The partition or whole disk that the request is counted for, 0 for none. */
 static __always_inline __u32 rq_part_dev(struct request *rq)
 {
-	if (bpf_core_type_exists(struct hd_struct)) {
-		struct hd_struct *part = ((struct request___before_5_11 *)rq)->part;
+	if (bpf_core_type_exists(struct hd_struct___before_5_11)) {
+		struct hd_struct___before_5_11 *part = ((struct request___before_5_11 *)rq)->part;
 
 		return part ? part->__dev.devt : 0;
 	}

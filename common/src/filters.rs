@@ -3,11 +3,13 @@
 //! context an event happens.
 
 use std::error::Error;
-use std::os::fd::AsFd as _;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use libbpf_rs::{MapCore as _, MapHandle, MapType, OpenMapMut};
+use libbpf_rs::libbpf_sys::{bpf_map__fd, bpf_map_create_opts};
+use libbpf_rs::{AsRawLibbpf as _, MapCore as _, MapHandle, MapType, OpenMapMut};
 
 use crate::cli::ContainerMaps;
 
@@ -66,5 +68,31 @@ fn reuse(map: &mut OpenMapMut<'_>, path: &Path) -> Result<()> {
             pinned.key_size()
         );
     }
-    Ok(map.reuse_fd(pinned.as_fd())?)
+    replace(map, &pinned)
+}
+
+/// Makes libbpf use the kernel's map `with` for the object's `map`.
+///
+/// libbpf gives a map that it reuses the other's name, and then the skeleton
+/// does not find it any more (it panics). So libbpf reuses a stand-in of the
+/// right name, whose file descriptor becomes one of the other map.
+fn replace(map: &mut OpenMapMut<'_>, with: &MapHandle) -> Result<()> {
+    let options = bpf_map_create_opts {
+        sz: size_of::<bpf_map_create_opts>() as _,
+        ..Default::default()
+    };
+    let (key, value) = (with.key_size(), with.value_size());
+    let stand_in = MapHandle::create(MapType::Hash, Some(map.name()), key, value, 1, &options)?;
+    map.reuse_fd(stand_in.as_fd())?;
+    // SAFETY: `map` is alive, and the descriptor is open and its own, made by
+    // reuse_fd; libbpf only ever passes it on to the kernel.
+    #[allow(unsafe_code)]
+    let result = unsafe {
+        let own = bpf_map__fd(map.as_libbpf_object().as_ptr());
+        libc::dup3(with.as_fd().as_raw_fd(), own, libc::O_CLOEXEC)
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error()).context("dup3");
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //! skipped because the same program was already running on that CPU; from
 //! Linux 5.12 it tells.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
@@ -15,7 +16,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
 /// Reads the counters of one loaded object.
 pub struct Lost {
     counters: Option<MapHandle>,
-    programs: Vec<OwnedFd>,
+    programs: Vec<(OsString, OwnedFd)>,
     reported: u64,
 }
 
@@ -32,7 +33,10 @@ impl Lost {
         let programs = object
             .progs()
             .filter(|program| program.as_fd().as_raw_fd() >= 0)
-            .filter_map(|program| program.as_fd().try_clone_to_owned().ok())
+            .filter_map(|program| {
+                let fd = program.as_fd().try_clone_to_owned().ok()?;
+                Some((program.name().to_owned(), fd))
+            })
             .collect();
         Ok(Self {
             counters,
@@ -41,9 +45,15 @@ impl Lost {
         })
     }
 
+    /// From now on skipped runs of `program` count as no loss.
+    pub fn without(&mut self, program: &str) {
+        self.programs.retain(|(name, _)| name != program);
+    }
+
     /// How many events were lost since this was last asked.
     pub fn take(&mut self) -> Result<u64> {
-        let mut total: u64 = self.programs.iter().map(recursion_misses).sum();
+        let skipped = self.programs.iter().map(|(_, fd)| recursion_misses(fd));
+        let mut total: u64 = skipped.sum();
         if let Some(map) = &self.counters {
             let per_cpu = map
                 .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)

@@ -3,8 +3,10 @@
 //! are attached, and namespaces, cgroups and devices that clean up after
 //! themselves.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::marker::PhantomData;
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -41,8 +44,59 @@ pub fn bin(name: &str) -> PathBuf {
     bin
 }
 
+/// Held for reading by all that attaches tools, for writing by a test whose
+/// counts must be exact: the kernel skips programs while others come and go
+/// (calls in flight skip fexit; classic tracepoints skip while a map is being
+/// written on that CPU).
+static TRACERS: RwLock<()> = RwLock::new(());
+
+thread_local! {
+    /// How many tools this thread runs, and its right to.
+    static HELD: RefCell<(usize, Option<Right>)> = const { RefCell::new((0, None)) };
+}
+
+enum Right {
+    Shared(#[allow(dead_code)] RwLockReadGuard<'static, ()>),
+    Sole(#[allow(dead_code)] RwLockWriteGuard<'static, ()>),
+}
+
+/// A share in this thread's right to attach tools.
+pub struct MayAttach(PhantomData<*const ()>); // stays on its thread
+
+impl MayAttach {
+    fn new(right: fn() -> Right) -> Self {
+        HELD.with_borrow_mut(|(count, held)| {
+            held.get_or_insert_with(right);
+            *count += 1;
+        });
+        Self(PhantomData)
+    }
+
+    fn shared() -> Self {
+        Self::new(|| Right::Shared(TRACERS.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// No other test attaches or detaches anything while this lives. To be
+    /// asked for before the first tool of a test.
+    pub fn alone() -> Self {
+        Self::new(|| Right::Sole(TRACERS.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl Drop for MayAttach {
+    fn drop(&mut self) {
+        HELD.with_borrow_mut(|(count, held)| {
+            *count -= 1;
+            if *count == 0 {
+                *held = None;
+            }
+        });
+    }
+}
+
 /// A tool that runs and is attached.
 pub struct Tool {
+    _may_attach: MayAttach,
     child: Child,
     stdout: Option<JoinHandle<String>>,
     stderr: Option<JoinHandle<String>>,
@@ -115,6 +169,7 @@ impl Tool {
     /// As [`start`](Self::start), for a command that runs a tool with
     /// `--verbose`, which tells when it is attached.
     pub fn spawn(mut command: Command) -> Self {
+        let may_attach = MayAttach::shared();
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -157,6 +212,7 @@ impl Tool {
             );
         }
         Self {
+            _may_attach: may_attach,
             child,
             stdout: Some(stdout),
             stderr: Some(stderr),
@@ -245,6 +301,7 @@ pub fn run(name: &str, args: &[&str]) -> Ended {
 }
 
 pub fn run_command(mut command: Command) -> Ended {
+    let _may_attach = MayAttach::shared();
     let start = Instant::now();
     let mut child = command
         .stdout(Stdio::piped())

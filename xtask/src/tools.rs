@@ -5,5 +5,7 @@ use common::tool::Entry;
 
 #[rustfmt::skip] // a line per tool
 pub const TOOLS: &[Entry] = &[
+    Entry::of::<biolatency::Biolatency>(),
+    Entry::of::<opensnoop::Opensnoop>(),
     Entry::of::<tcpstates::Tcpstates>(),
 ];

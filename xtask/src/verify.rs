@@ -104,10 +104,20 @@ fn try_alternative(tool: &Entry, hook: &Hook, alternative: &Alternative) -> Stat
 }
 
 /// The verifier has read the program and did not like it, for another reason
-/// than that this kernel lacks a helper.
+/// than that this kernel lacks a helper, or a field that the program says only
+/// some kernels have (a flavour).
 fn is_our_fault(messages: &str) -> bool {
-    let helper = ["unknown func", "program of this type cannot use helper"];
-    messages.contains("BEGIN PROG LOAD LOG") && !helper.iter().any(|lack| messages.contains(lack))
+    let lacks = [
+        "unknown func",
+        "invalid func unknown#",
+        "program of this type cannot use helper",
+    ];
+    let lacks_flavour = messages
+        .lines()
+        .any(|line| line.contains("failed to resolve CO-RE relocation") && line.contains("___"));
+    messages.contains("BEGIN PROG LOAD LOG")
+        && !lacks_flavour
+        && !lacks.iter().any(|lack| messages.contains(lack))
 }
 
 fn load(tool: &Entry, hook: &Hook, alternative: &Alternative, left_out: &[&str]) -> Result<()> {
@@ -182,7 +192,7 @@ fn kernel_fields(quiet: bool) -> Result<usize> {
             let Some(name) = composite.name().and_then(OsStr::to_str) else {
                 continue;
             };
-            if !declared.contains(name) || composite.is_empty() {
+            if !declared.contains(name) {
                 continue;
             }
             seen.insert(name.to_owned());

@@ -12,8 +12,8 @@ struct gendisk {
 	char disk_name[32];
 } CO_RE;
 
-struct request_queue {
-	struct gendisk *disk; /* Linux 5.15, d152c682f03c */
+struct request_queue___since_5_15 { /* d152c682f03c */
+	struct gendisk *disk;
 } CO_RE;
 
 struct block_device {
@@ -47,15 +47,15 @@ struct request___before_5_17 {
 	struct gendisk *rq_disk;
 } CO_RE;
 
-/* A partition was not a block_device until Linux 5.11, 0d02129e76ed. */
 struct device {
 	dev_t devt;
 } CO_RE;
 
-struct hd_struct {
+/* A partition was not a block_device until Linux 5.11, 0d02129e76ed. */
+struct hd_struct___before_5_11 {
 	struct device __dev;
 } CO_RE;
 
 struct request___before_5_11 {
-	struct hd_struct *part;
+	struct hd_struct___before_5_11 *part;
 } CO_RE;

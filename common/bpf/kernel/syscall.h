@@ -22,6 +22,7 @@ struct pt_regs {
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
+	unsigned long ax; /* when a function has returned: its result */
 	unsigned long orig_ax;
 } CO_RE;
 
@@ -30,6 +31,7 @@ struct pt_regs {
 #define syscall_arg2(regs) ((regs)->si)
 #define syscall_arg3(regs) ((regs)->dx)
 #define syscall_arg4(regs) ((regs)->r10)
+#define function_result(regs) ((long)(regs)->ax)
 
 /* Whether the task is in a 32-bit system call, whose numbers mean others. */
 static __always_inline bool in_compat_syscall(void)
@@ -56,6 +58,7 @@ struct pt_regs {
 #define syscall_arg2(regs) ((regs)->regs[1])
 #define syscall_arg3(regs) ((regs)->regs[2])
 #define syscall_arg4(regs) ((regs)->regs[3])
+#define function_result(regs) ((long)(regs)->regs[0])
 
 static __always_inline bool in_compat_syscall(void)
 {
@@ -91,3 +94,8 @@ enum {
 	O_TMPFILE_BIT = 020000000, /* __O_TMPFILE */
 	AT_FDCWD = -100,
 };
+
+/* Since Linux 6.14 (4346ba160409) by function graph, not by rethook. */
+struct fprobe___by_graph {
+	struct fprobe_hlist *hlist_array;
+} CO_RE;

@@ -6,7 +6,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -104,7 +104,8 @@ fn assert_row(row: &Value, call: &Call) {
 
 /// 10,000 opens by four threads, half of them failing: a row for each, with
 /// everything right, and no other.
-fn exact_rows(tool: Tool) {
+#[track_caller]
+fn exact_rows(tool: Tool, may_skip: bool) {
     let dir = TempDir::new("opens");
     let made: BTreeMap<String, Call> = thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
@@ -137,10 +138,20 @@ fn exact_rows(tool: Tool) {
             .collect()
     });
     let ended = tool.stop().success();
-    assert_eq!(ended.lost(), 0, "{}", ended.stderr);
+    let lost = ended.lost();
     let rows = ended.json();
     let rows = below(&rows, &dir.0);
-    assert_eq!(rows.len(), 10_000);
+    if may_skip {
+        // What was skipped is counted, and may have been others' as well.
+        let all = rows.len() as u64 + lost;
+        assert!(
+            rows.len() <= 10_000 && all >= 10_000,
+            "{} {lost}",
+            rows.len()
+        );
+    } else {
+        assert_eq!((rows.len(), lost), (10_000, 0), "{}", ended.stderr);
+    }
     for row in rows {
         let path = row["path"].as_str().expect("a path");
         assert_row(
@@ -155,15 +166,20 @@ fn exact_rows(tool: Tool) {
 
 #[test]
 fn ten_thousand_opens_are_ten_thousand_rows() {
-    exact_rows(Tool::start("opensnoop", &["--json", "-p", &own_pid()]));
+    let _alone = MayAttach::alone();
+    exact_rows(
+        Tool::start("opensnoop", &["--json", "-p", &own_pid()]),
+        false,
+    );
 }
 
 /// The same by each way to trace that this kernel has; the first that works is
 /// what is used.
 #[test]
 fn every_alternative_gives_the_same_rows() {
+    let _alone = MayAttach::alone();
     let mut works = Vec::new();
-    for alternative in ["fexit", "tracepoint", "raw_tp"] {
+    for alternative in ["kretprobe", "tracepoint", "fexit", "raw_tp"] {
         let forced = |args: &[&str]| {
             let mut command = command("opensnoop");
             command
@@ -183,12 +199,10 @@ fn every_alternative_gives_the_same_rows() {
             );
             continue;
         }
-        exact_rows(Tool::spawn(forced(&[
-            "--verbose",
-            "--json",
-            "-p",
-            &own_pid(),
-        ])));
+        // The kernel skips a program that it has preempted on that CPU.
+        let may_skip = alternative == "fexit";
+        let tool = Tool::spawn(forced(&["--verbose", "--json", "-p", &own_pid()]));
+        exact_rows(tool, may_skip);
         every_call(Tool::spawn(forced(&[
             "--verbose",
             "--json",
@@ -290,7 +304,12 @@ fn every_system_call_is_seen() {
 /// Relative names below the working directory and below a directory
 /// descriptor, through a mount point; absolute ones as they are.
 fn full_paths(tool: Tool) {
-    let dir = in_mount_namespace(|| {
+    // The names are this call's own: the tool sees the other tests' as well.
+    let own = unique("own");
+    let name = move |name: &str| format!("{name}-{own}");
+    let made = name.clone();
+    let dir = in_mount_namespace(move || {
+        let name = |text: &str| PathBuf::from(made(text));
         let dir = TempDir::new("full");
         let mounted = dir.join("a/mounted");
         fs::create_dir_all(&mounted).expect("directories");
@@ -300,13 +319,13 @@ fn full_paths(tool: Tool) {
         // Only this thread changes its working directory.
         std::env::set_current_dir(dir.join("a")).expect("change directory");
         let at = std::os::fd::AsRawFd::as_raw_fd(&deep);
-        openat(AT_FDCWD, Path::new("in-cwd"), O_RDONLY, 0);
-        openat(AT_FDCWD, Path::new("mounted/deep/../below"), O_RDONLY, 0);
-        openat(at, Path::new("er/at-dirfd"), O_RDONLY | O_CREAT, 0o600);
-        openat(at, &dir.join("absolute"), O_RDONLY, 0);
-        openat(999_999, Path::new("no-such-dirfd"), O_RDONLY, 0);
+        openat(AT_FDCWD, &name("in-cwd"), O_RDONLY, 0);
+        openat(AT_FDCWD, &name("mounted/deep/../below"), O_RDONLY, 0);
+        openat(at, &name("er/at-dirfd"), O_RDONLY | O_CREAT, 0o600);
+        openat(at, &dir.0.join(name("absolute")), O_RDONLY, 0);
+        openat(999_999, &name("no-such-dirfd"), O_RDONLY, 0);
         std::env::set_current_dir("/").expect("change directory");
-        openat(AT_FDCWD, Path::new("at-the-root"), O_RDONLY, 0);
+        openat(AT_FDCWD, &name("at-the-root"), O_RDONLY, 0);
         dir
     });
     let rows = tool.stop().success().json();
@@ -322,14 +341,14 @@ fn full_paths(tool: Tool) {
         row["full_path"].as_str().map(str::to_owned)
     };
     let dir = dir.0.display();
-    let expect = |name: &str, path: String| assert_eq!(full(name), Some(path));
+    let expect = |text: &str, path: String| assert_eq!(full(&name(text)), Some(name(&path)));
     expect("in-cwd", format!("{dir}/a/in-cwd"));
     expect("below", format!("{dir}/a/mounted/deep/../below"));
     expect("at-dirfd", format!("{dir}/a/mounted/deep/er/at-dirfd"));
     expect("absolute", format!("{dir}/absolute"));
     expect("at-the-root", "/at-the-root".into());
     // EBADF: there is no directory to put before it.
-    assert_eq!(full("no-such-dirfd"), None);
+    assert_eq!(full(&name("no-such-dirfd")), None);
 }
 
 #[test]
@@ -735,6 +754,7 @@ fn exec_traces_one_command_from_its_first_open() {
 /// Two writers as fast as they can: rows and losses add up to the opens made.
 #[test]
 fn a_flood_is_accounted_for_exactly() {
+    let _alone = MayAttach::alone();
     for pages in ["1024", "8"] {
         let seconds = if in_vm() { "2" } else { "10" };
         let dir = TempDir::new("flood");

@@ -161,7 +161,7 @@ impl Tool for Biolatency {
         }
 
         let kernel = Kernel::read()?;
-        let attached = session.load::<BiolatencySkelBuilder>(&hooks, |open| {
+        let mut attached = session.load::<BiolatencySkelBuilder>(&hooks, |open| {
             configure(open, &args, &kernel)?;
             if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
                 rodata.unit_ns = unit.ns;
@@ -172,6 +172,10 @@ impl Tool for Biolatency {
             }
             Ok(())
         })?;
+
+        // A request whose start is missed is timed by the kernel's own stamp.
+        attached.lost.without("issue");
+        attached.lost.without("io_start");
 
         if report.form == Form::Text {
             session
@@ -203,7 +207,8 @@ struct Kernel {
     rq_issue_params: u8,
     getrq_params: u8,
     frontmerge_params: u8,
-    flush_seq: u32,
+    rqf_flush_seq: Option<u32>,
+    rqf_io_stat: Option<u32>,
     names: RequestNames,
 }
 
@@ -211,16 +216,14 @@ impl Kernel {
     fn read() -> Result<Self> {
         let btf = KernelBtf::load()?;
         let params = |event| btf.tracepoint_params(event).unwrap_or(1) as u8;
+        let flag = |bit| 1u32.checked_shl(u32::try_from(btf.enumerator(bit)?).ok()?);
         Ok(Self {
             rq_issue_params: params("block_rq_issue"),
             getrq_params: params("block_getrq"),
             frontmerge_params: params("block_bio_frontmerge"),
             // A macro with this bit until Linux 6.11 (5f89154e8e9e).
-            flush_seq: btf
-                .enumerator("__RQF_FLUSH_SEQ")
-                .or(Some(4))
-                .and_then(|bit| 1u32.checked_shl(u32::try_from(bit).ok()?))
-                .unwrap_or(0),
+            rqf_flush_seq: flag("__RQF_FLUSH_SEQ"),
+            rqf_io_stat: flag("__RQF_IO_STAT"),
             names: RequestNames::of_kernel(&btf),
         })
     }
@@ -231,7 +234,8 @@ fn configure(open: &mut OpenBiolatencySkel<'_>, args: &Args, kernel: &Kernel) ->
         rodata.rq_issue_params = kernel.rq_issue_params;
         rodata.getrq_params = kernel.getrq_params;
         rodata.frontmerge_params = kernel.frontmerge_params;
-        rodata.rqf_flush_seq = kernel.flush_seq;
+        rodata.rqf_flush_seq = kernel.rqf_flush_seq.unwrap_or(rodata.rqf_flush_seq);
+        rodata.rqf_io_stat = kernel.rqf_io_stat.unwrap_or(rodata.rqf_io_stat);
         rodata.by_disk = args.disks.into();
         rodata.by_flags = args.flags.into();
         rodata.filter_cgroup = args.general.cgroup_id();

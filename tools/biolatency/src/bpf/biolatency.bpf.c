@@ -12,12 +12,14 @@ const volatile __u32 filter_disk = 0;
 const volatile __u32 filter_part = 0;
 /* --cgroup goes by the task that made the request, not by its io controller. */
 const volatile __u8 owner_is_task = 0;
-/* The bit of rq_flags that marks the steps of a flush sequence. */
-const volatile __u32 rqf_flush_seq = 0;
 
-/* When a request was issued or, with -Q, made. */
+/*
+ * When a request was issued or, with -Q, made; or COUNTED; or 0. The kernel
+ * uses its requests again and again, so each keeps its entry: that is cheaper
+ * than to delete it. Those of disks that are gone grow old.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 32768);
 	__type(key, struct request *);
 	__type(value, __u64);
@@ -102,40 +104,71 @@ static __always_inline struct hist *find_hist(struct request *rq)
 	return &hist->hist;
 }
 
+/* In place of a start: the data of this write were counted, its end is to come. */
+#define COUNTED 1
+
+/* By itself: older verifiers forget what a variable is that was a key. */
+static __always_inline __u64 *find_start(struct request *rq)
+{
+	return bpf_map_lookup_elem(&start, &rq);
+}
+
 static __always_inline void begin(struct request *rq)
 {
 	__u64 now = bpf_ktime_get_ns();
+	__u64 *slot = find_start(rq);
 
-	if (bpf_map_update_elem(&start, &rq, &now, BPF_ANY))
+	if (slot)
+		*slot = now;
+	else if (bpf_map_update_elem(&start, &rq, &now, BPF_ANY))
 		count_lost();
 }
 
-/* When `rq` began, which is then forgotten; 0: that was not seen. */
-static __always_inline __u64 began(struct request *rq)
+static __always_inline void count(struct request *rq, __u64 start_ns)
 {
-	__u64 *slot = bpf_map_lookup_elem(&start, &rq);
-	__u64 start_ns;
+	__s64 delta_ns = bpf_ktime_get_ns() - start_ns;
+	struct hist *hist = find_hist(rq);
 
-	if (!slot)
-		return 0;
-	start_ns = *slot;
-	bpf_map_delete_elem(&start, &rq);
-	return start_ns;
-}
-
-static __always_inline void end(struct request *rq, __u64 start_ns)
-{
-	__s64 delta_ns;
-	struct hist *hist;
-
-	if (!start_ns)
-		return;
-	delta_ns = bpf_ktime_get_ns() - start_ns;
-	hist = find_hist(rq);
 	if (hist && delta_ns >= 0)
 		hist_add(hist, delta_ns / unit_ns, delta_ns);
 	else
 		count_lost();
+}
+
+enum from { ISSUE, START, STAMP };
+
+/*
+ * A write with a flush before or after it (REQ_PREFLUSH, REQ_FUA) completes
+ * twice: after its data, as a step of the flush sequence, and as a whole. From
+ * its issue it is timed to the first, else to the second.
+ *
+ * A request whose start was not seen is timed from its allocation: an empty
+ * flush, which is never issued itself; one that was under way already; one for
+ * which the kernel skipped our program. So the counts are those of
+ * /proc/diskstats. A start from before the allocation is from an earlier use.
+ */
+static __always_inline void end(struct request *rq, unsigned int nr_bytes, enum from from)
+{
+	__u64 *slot, start_ns = 0, stamp_ns;
+	bool is_step;
+
+	if (!rq_is_done(rq, nr_bytes))
+		return;
+	is_step = rq_in_flush_sequence(rq) && rq->bio; /* the flush itself has no bio */
+	if (is_step && from != ISSUE)
+		return;
+	slot = from == STAMP ? NULL : find_start(rq);
+	if (slot) {
+		start_ns = *slot;
+		*slot = is_step && start_ns ? COUNTED : 0;
+	}
+	if (start_ns == COUNTED || (is_step && !start_ns))
+		return;
+	stamp_ns = rq_stamp_ns(rq);
+	if (start_ns < stamp_ns)
+		start_ns = stamp_ns;
+	if (start_ns && wanted(rq))
+		count(rq, start_ns);
 }
 
 /* From issue to completion. A request that is issued again begins anew. */
@@ -152,29 +185,11 @@ int issue(__u64 *ctx)
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(complete, struct request *rq, int error, unsigned int nr_bytes)
 {
-	if (rq_is_done(rq, nr_bytes))
-		end(rq, began(rq));
+	end(rq, nr_bytes, ISSUE);
 	return 0;
 }
 
-/*
- * -Q: from the making of the request to its completion. A write with a flush
- * before or after it (REQ_PREFLUSH, REQ_FUA) completes twice: after its data,
- * marked as a part of the sequence, and as a whole. The flush is a request of
- * the sequence as well, without a bio and never announced as a new request.
- */
-static __always_inline void end_queued(struct request *rq, unsigned int nr_bytes, bool kernel_stamp)
-{
-	bool flush_seq = rq->rq_flags & rqf_flush_seq;
-	__u64 start_ns;
-
-	if (!rq_is_done(rq, nr_bytes) || (flush_seq && rq->bio))
-		return;
-	start_ns = kernel_stamp || flush_seq ? rq->start_time_ns : began(rq);
-	if (wanted(rq))
-		end(rq, start_ns);
-}
-
+/* -Q: from the making of the request to its completion. */
 SEC("tp_btf/block_io_start")
 int BPF_PROG(io_start, struct request *rq)
 {
@@ -185,14 +200,14 @@ int BPF_PROG(io_start, struct request *rq)
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(complete_queued, struct request *rq, int error, unsigned int nr_bytes)
 {
-	end_queued(rq, nr_bytes, false);
+	end(rq, nr_bytes, START);
 	return 0;
 }
 
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(complete_stamped, struct request *rq, int error, unsigned int nr_bytes)
 {
-	end_queued(rq, nr_bytes, true);
+	end(rq, nr_bytes, STAMP);
 	return 0;
 }
 
