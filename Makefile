@@ -22,8 +22,7 @@ deps-test:
 build: deps
 	$(CARGO) build --locked --release
 
-demo: deps-test
-	$(CARGO) build --locked --release
+demo: build
 	target/release/bpfcc-demo
 
 # The kernels first, so that none is missing in the middle. clang's warnings
