@@ -719,18 +719,14 @@ fn exec_traces_one_command_from_its_first_open() {
     let path = dir.join("three");
     let path = path.to_str().expect("UTF-8");
     let workload = bin("bpfcc-workload");
-    let ended = run(
-        "opensnoop",
-        &[
-            "--json",
-            "--exec",
-            workload.to_str().unwrap(),
-            "opens",
-            path,
-            "3",
-        ],
-    )
-    .success();
+    let mut command = command("opensnoop");
+    command
+        .args(["--json", "--exec"])
+        .arg(&workload)
+        .args(["opens", path, "3"])
+        // cargo's would make the linker look elsewhere first.
+        .env_remove("LD_LIBRARY_PATH");
+    let ended = run_command(command).success();
     // The command's own output, a "0", stands among the rows.
     let rows: Vec<Value> = ended
         .lines()
