@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use crate::basics::LOCK_DOWN;
+
 /// One machine at a time: each has as many processors as it may get.
 static ONE: Mutex<()> = Mutex::new(());
 
@@ -41,7 +43,8 @@ fn kernel(series: &str) {
     vm(
         series,
         &format!(
-            "{xtask} verify && {exe} --skip vm:: --test-threads=2 && {exe} --ignored --exact real_lockdown"
+            "{xtask} verify && {exe} --skip vm:: --test-threads=2 && \
+             {LOCK_DOWN}=1 {exe} --exact basics::lockdown_is_named"
         ),
     );
 }
