@@ -38,7 +38,7 @@ kernels: deps-test
 check: deps
 	$(CARGO) fmt --check
 	BPF_WERROR=1 $(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) xtask man --check
+	BPF_WERROR=1 $(CARGO) xtask man --check
 
 matrix: deps-test kernels
 	$(CARGO) build --locked --workspace
