@@ -244,6 +244,9 @@ where
                         reason: reason(&error),
                     }));
                 }
+                for name in &absent {
+                    tell(&format!("{name}: left out ({})", root_cause(&error)));
+                }
                 missing.extend(absent);
                 continue;
             }

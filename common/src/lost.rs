@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loss accounting: no event is lost silently.
 //!
-//! BPF programs count what they could not hand over or store in the per-CPU
-//! map `lost` (`common/bpf/events.bpf.h`). The kernel counts the runs that it
-//! skipped because the same program was already running on that CPU; from
-//! Linux 5.12 it tells.
+//! BPF programs count what they could not hand over or store in the map `lost`
+//! (`common/bpf/lost.bpf.h`). The kernel counts the runs that it skipped because
+//! the same program was already running on that CPU; from Linux 5.12 it tells.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use libbpf_rs::libbpf_sys::{bpf_obj_get_info_by_fd, bpf_prog_info};
-use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
+use libbpf_rs::{MapCore, Object};
 
 /// Reads the counters of one loaded object.
 pub struct Lost {
-    counters: Option<MapHandle>,
+    counter: Option<&'static AtomicU64>,
     programs: Vec<(OsString, OwnedFd)>,
     reported: u64,
 }
@@ -24,12 +26,12 @@ impl Lost {
     /// Counters of `object`: of its map `lost`, if it has one, and of its
     /// loaded programs.
     pub fn of(object: &Object) -> Result<Self> {
-        let counters = object
+        let counter = object
             .maps()
             .find(|map| map.name() == "lost")
-            .map(|map| MapHandle::try_from(&map))
+            .map(|map| mapped_counter(map.as_fd()))
             .transpose()
-            .context("read map: lost")?;
+            .context("map the counter of lost events")?;
         let programs = object
             .progs()
             .filter(|program| program.as_fd().as_raw_fd() >= 0)
@@ -39,7 +41,7 @@ impl Lost {
             })
             .collect();
         Ok(Self {
-            counters,
+            counter,
             programs,
             reported: 0,
         })
@@ -51,23 +53,42 @@ impl Lost {
     }
 
     /// How many events were lost since this was last asked.
-    pub fn take(&mut self) -> Result<u64> {
+    pub fn take(&mut self) -> u64 {
         let skipped = self.programs.iter().map(|(_, fd)| recursion_misses(fd));
-        let mut total: u64 = skipped.sum();
-        if let Some(map) = &self.counters {
-            let per_cpu = map
-                .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
-                .context("read map: lost")?
-                .unwrap_or_default();
-            total += per_cpu
-                .iter()
-                .filter_map(|bytes| Some(u64::from_ne_bytes(bytes.get(..8)?.try_into().ok()?)))
-                .sum::<u64>();
-        }
+        let counted = self
+            .counter
+            .map_or(0, |count| count.load(Ordering::Relaxed));
+        let total = skipped.sum::<u64>() + counted;
         let new = total.saturating_sub(self.reported);
         self.reported = total.max(self.reported);
-        Ok(new)
+        new
     }
+}
+
+/// The value of a one-element array map that can be mapped. The mapping stays
+/// as long as the process.
+fn mapped_counter(map: BorrowedFd<'_>) -> io::Result<&'static AtomicU64> {
+    // SAFETY: a new mapping, of a map that has at least the one value, which
+    // fills up a page.
+    #[allow(unsafe_code)]
+    let address = unsafe {
+        let size = size_of::<AtomicU64>();
+        libc::mmap(
+            null_mut(),
+            size,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            map.as_raw_fd(),
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: mapped for good, page-aligned, and only ever read here; the
+    // kernel's side adds to it atomically.
+    #[allow(unsafe_code)]
+    Ok(unsafe { AtomicU64::from_ptr(address.cast()) })
 }
 
 /// Runs of the program that the kernel skipped; 0 where it does not tell.

@@ -202,7 +202,7 @@ impl Session {
 
     /// Says on stderr, and in JSON also on stdout, what was lost; writes `out`.
     fn report_lost(&self, lost: &mut Lost, out: &mut Output) -> Result<()> {
-        let samples = lost.take()?;
+        let samples = lost.take();
         if samples > 0 {
             let _ = writeln!(std::io::stderr(), "Possibly lost {samples} samples");
             if self.json {
