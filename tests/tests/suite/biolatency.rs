@@ -102,7 +102,7 @@ fn flags_and_disks_together_equal_diskstats() {
     assert!(of("Discard") + of("WriteZeros") >= 1, "{reports:#?}");
     let mut sections: Vec<_> = reports
         .iter()
-        .map(|r| (r["disk"].to_string(), r["flags"].to_string()))
+        .map(|r| (r["disk"].to_string(), r["cmd_flags"].to_string()))
         .collect();
     let all = sections.len();
     sections.sort();
