@@ -12,7 +12,9 @@ use clap::{Args, builder::RangedI64ValueParser, value_parser};
 
 use crate::cgroup::Cgroup;
 use crate::columns::Format;
+use crate::flow::Network;
 use crate::net::Ports;
+use crate::netns;
 
 /// On every tool.
 #[derive(Args, Debug, Clone)]
@@ -77,6 +79,41 @@ pub struct PortFilter {
     /// Only these remote ports, as a comma list
     #[arg(short = 'D', long, value_name = "PORTS", value_parser = Ports::parse)]
     pub remoteport: Option<Ports>,
+}
+
+/// `--localport --remoteport` where the classic has other uses for `-L`.
+#[derive(Args, Debug, Clone)]
+pub struct LongPortFilter {
+    /// Only these local ports, as a comma list
+    #[arg(long, value_name = "PORTS", value_parser = Ports::parse)]
+    pub localport: Option<Ports>,
+
+    /// Only these remote ports, as a comma list
+    #[arg(long, value_name = "PORTS", value_parser = Ports::parse)]
+    pub remoteport: Option<Ports>,
+}
+
+/// `--addr --netns-id --pid-netns`
+#[derive(Args, Debug, Clone, Copy)]
+pub struct NetFilter {
+    /// Only flows with an end at this address or in this network
+    #[arg(long, value_name = "ADDR[/LEN]", value_parser = Network::parse)]
+    pub addr: Option<Network>,
+
+    /// Only this network namespace, by its inode number
+    #[arg(long, value_name = "INODE", conflicts_with = "pid_netns")]
+    pub netns_id: Option<u32>,
+
+    /// Only the network namespace of this process
+    #[arg(long, value_name = "PID", value_parser = netns::of_process)]
+    pub pid_netns: Option<u32>,
+}
+
+impl NetFilter {
+    /// The inode number of the namespace that is asked for, 0 for any.
+    pub fn inode(self) -> u32 {
+        self.pid_netns.or(self.netns_id).unwrap_or(0)
+    }
 }
 
 /// `-4 -6`

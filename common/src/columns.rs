@@ -34,6 +34,8 @@ pub enum Value<'a> {
     Json(String),
     /// Empty; in JSON `null`.
     Missing,
+    /// `-`; in JSON `null`.
+    Unknown,
 }
 
 impl From<&'static str> for Value<'_> {
@@ -63,6 +65,7 @@ impl Value<'_> {
             Value::Bool(v) => write!(out, "{v}"),
             Value::Json(json) => out.write_all(json.as_bytes()),
             Value::Missing => Ok(()),
+            Value::Unknown => write!(out, "-"),
         };
     }
 
@@ -76,7 +79,7 @@ impl Value<'_> {
             Value::Ip(ip) => write!(out, "\"{ip}\""),
             Value::Bool(v) => write!(out, "{v}"),
             Value::Json(json) => out.write_all(json.as_bytes()),
-            Value::Missing => write!(out, "null"),
+            Value::Missing | Value::Unknown => write!(out, "null"),
             // JSON escapes control characters itself; nothing is cut.
             Value::Name(bytes) => {
                 write_json_string(&String::from_utf8_lossy(c_bytes(bytes)), out);

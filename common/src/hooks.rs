@@ -65,11 +65,20 @@ impl Alternative {
 /// end of the tool.
 pub struct Attached<S> {
     // Before the skeleton: detached before the maps go.
-    links: Vec<Link>,
+    links: Vec<(&'static str, Link)>,
     pub skel: S,
     pub lost: Lost,
     /// Hook and alternative in use.
     pub used: Vec<(&'static str, &'static str)>,
+}
+
+impl<S> Attached<S> {
+    /// Takes out the link of `program`, if that is attached: of an iterator, to
+    /// read it.
+    pub fn take_link(&mut self, program: &str) -> Option<Link> {
+        let index = self.links.iter().position(|(name, _)| *name == program)?;
+        Some(self.links.swap_remove(index).1)
+    }
 }
 
 impl<S> Drop for Attached<S> {
@@ -321,7 +330,7 @@ fn attach<S: Skel<'static>>(
                 bail!("BPF object has no program {name}");
             };
             match attach_program(&program) {
-                Ok(link) => links.push(link),
+                Ok(link) => links.push((name, link)),
                 Err(error) if alternative.optional.contains(&name) => {
                     tell(&format!(
                         "{}: left out ({error:#})",

@@ -4,6 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use libbpf_rs::{MapCore, MapFlags};
+
 /// A set of ports, given as a comma list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ports(Vec<u16>);
@@ -20,6 +22,14 @@ impl Ports {
             .map(Self)
     }
 
+    /// Puts the list, if there is one, into a map of `common/bpf/ports.bpf.h`.
+    pub fn store(ports: Option<&Self>, bitmap: &impl MapCore) -> anyhow::Result<()> {
+        for (word, bits) in ports.map(Self::bitmap).unwrap_or_default() {
+            bitmap.update(&word.to_ne_bytes(), &bits.to_ne_bytes(), MapFlags::ANY)?;
+        }
+        Ok(())
+    }
+
     /// The set as the words of a bitmap with one bit per port: the layout of
     /// the maps in `common/bpf/ports.bpf.h`. Gives the words that are not 0.
     pub fn bitmap(&self) -> Vec<(u32, u64)> {
@@ -30,6 +40,41 @@ impl Ports {
         words.into_iter().collect()
     }
 }
+
+/// The name of an IP protocol, upper case as in `/etc/protocols`; its number when
+/// it is not one of the usual.
+pub fn protocol(number: u8) -> std::borrow::Cow<'static, str> {
+    PROTOCOLS
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map_or_else(|| number.to_string().into(), |(name, _)| (*name).into())
+}
+
+/// Value parser of an IP protocol: a name in any case, or a number.
+pub fn parse_protocol(text: &str) -> Result<u8, String> {
+    PROTOCOLS
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(text))
+        .map(|(_, number)| *number)
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| {
+            let names: Vec<_> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+            format!("expected {} or a number from 0 to 255", names.join(", "))
+        })
+}
+
+const PROTOCOLS: [(&str, u8); 10] = [
+    ("ICMP", 1),
+    ("IGMP", 2),
+    ("TCP", 6),
+    ("UDP", 17),
+    ("DCCP", 33),
+    ("GRE", 47),
+    ("ESP", 50),
+    ("AH", 51),
+    ("ICMPV6", 58),
+    ("SCTP", 132),
+];
 
 /// Whether `family` is AF_INET.
 pub fn is_ipv4(family: u16) -> bool {
@@ -99,6 +144,14 @@ mod tests {
             address(10, &mapped.octets()).to_string(),
             "::ffff:192.0.2.1"
         );
+    }
+
+    #[test]
+    fn protocols_have_names_and_numbers() {
+        assert_eq!(parse_protocol("tcp"), Ok(6));
+        assert_eq!(parse_protocol("99"), Ok(99));
+        assert!(parse_protocol("256").is_err() && parse_protocol("x").is_err());
+        assert_eq!((protocol(17), protocol(99)), ("UDP".into(), "99".into()));
     }
 
     #[test]

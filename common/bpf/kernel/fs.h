@@ -33,8 +33,17 @@ struct path {
 	struct dentry *dentry;
 } CO_RE;
 
+/* include/uapi/linux/stat.h */
+enum { S_IFMT = 0170000, S_IFSOCK = 0140000 };
+
+struct inode {
+	__u16 i_mode;
+	unsigned long i_ino;
+} CO_RE;
+
 struct file {
 	struct path f_path;
+	struct inode *f_inode;
 } CO_RE;
 
 struct fdtable {

@@ -2,13 +2,29 @@
 #pragma once
 
 #include "kernel/cgroup.h"
+#include "kernel/fs.h"
 #include "kernel/ns.h"
 #include "kernel/types.h"
 
 enum { AF_INET = 2, AF_INET6 = 10 };
 
+enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58 };
+
 /* include/net/tcp_states.h; the kernel asserts that they equal BPF_TCP_*. */
-enum { TCP_CLOSE = 7 };
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT,
+	TCP_SYN_RECV,
+	TCP_FIN_WAIT1,
+	TCP_FIN_WAIT2,
+	TCP_TIME_WAIT,
+	TCP_CLOSE,
+	TCP_CLOSE_WAIT,
+	TCP_LAST_ACK,
+	TCP_LISTEN,
+	TCP_CLOSING,
+	TCP_NEW_SYN_RECV,
+};
 
 struct in6_addr {
 	union {
@@ -24,10 +40,13 @@ struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport; /* network order */
+	__u16 skc_num; /* the local port, host order */
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
 } CO_RE;
 
 struct sock_cgroup_data {
@@ -46,9 +65,25 @@ struct sock_cgroup_data___word {
 	__u64 val;
 } CO_RE;
 
+typedef struct {
+	int owned;
+} CO_RE socket_lock_t;
+
+struct socket {
+	struct file *file;
+} CO_RE;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
+	struct socket *sk_socket; /* NULL for one that its process has closed */
+	__u16 sk_protocol;
 	struct sock_cgroup_data sk_cgrp_data;
+} CO_RE;
+
+/* A half-open connection. */
+struct request_sock {
+	struct sock *rsk_listener;
 } CO_RE;
 
 struct inet_sock {

@@ -30,6 +30,10 @@ enum { false = 0, true = 1 };
 /* A kernel type: its field offsets are relocated at load. */
 #define CO_RE __attribute__((preserve_access_index))
 
+typedef struct {
+	__s64 counter;
+} CO_RE atomic64_t;
+
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,

@@ -13,7 +13,6 @@ use common::session::Session;
 use common::time::{EventClock, SinceFirst, wall_clock};
 use common::tool::Tool;
 use common::{bpf_object, bpf_skeleton, event, event::decode};
-use libbpf_rs::{MapCore, MapFlags};
 
 use journal::Journal;
 use skel::types::tcpstates_event;
@@ -103,8 +102,8 @@ impl Tool for Tcpstates {
             }
             Ok(())
         })?;
-        set_ports(&attached.skel.maps.sports, args.ports.localport.as_ref())?;
-        set_ports(&attached.skel.maps.dports, args.ports.remoteport.as_ref())?;
+        Ports::store(args.ports.localport.as_ref(), &attached.skel.maps.sports)?;
+        Ports::store(args.ports.remoteport.as_ref(), &attached.skel.maps.dports)?;
 
         let table = table(&args, format);
         table.header(session.out.buffer());
@@ -137,13 +136,6 @@ impl Tool for Tcpstates {
         }
         Ok(())
     }
-}
-
-fn set_ports(bitmap: &impl MapCore, ports: Option<&Ports>) -> Result<()> {
-    for (word, bits) in ports.map(Ports::bitmap).unwrap_or_default() {
-        bitmap.update(&word.to_ne_bytes(), &bits.to_ne_bytes(), MapFlags::ANY)?;
-    }
-    Ok(())
 }
 
 /// A state change as it is shown.
