@@ -8,7 +8,9 @@
 #pragma once
 
 #include "cgroup.bpf.h"
+#include "files.bpf.h"
 #include "kernel/sock.h"
+#include "kernel/syscall.h"
 
 struct origin {
 	__u64 cookie; /* as ss -e shows it; 0: none was asked for yet */
@@ -40,31 +42,22 @@ struct {
 	__type(value, struct sock_owner);
 } sock_owners SEC(".maps");
 
-extern const int __preempt_count __ksym __weak; /* x86, since 6.15 and before 6.2 */
-extern const struct pcpu_hot pcpu_hot __ksym __weak; /* x86 in between */
-
-#define SOFTIRQ_BEING_SERVED 0x100 /* SOFTIRQ_OFFSET */
-#define PF_KTHREAD 0x00200000
-
-/* Whether the task on this CPU acts for itself, not interrupted by packets or timers. */
-static __always_inline bool in_process(void)
+/*
+ * Whether the task on this CPU is in a system call on `file`: send, write,
+ * connect and the like have its descriptor as first argument. That holds also
+ * while a packet or a timer has interrupted the task, and never for a
+ * bystander. Before Linux 5.15 nobody is found like this.
+ */
+static __always_inline bool current_uses(struct file *file)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	int count;
+	struct pt_regs *regs;
 
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs) ||
+	    BPF_CORE_READ(task, flags) & PF_KTHREAD)
 		return false;
-#if defined(__TARGET_ARCH_x86)
-	if (bpf_ksym_exists(&__preempt_count))
-		count = *(int *)bpf_this_cpu_ptr(&__preempt_count);
-	else if (bpf_ksym_exists(&pcpu_hot))
-		count = ((struct pcpu_hot *)bpf_this_cpu_ptr(&pcpu_hot))->preempt_count;
-	else
-		return false;
-#else
-	count = BPF_CORE_READ(task, thread_info.preempt_count);
-#endif
-	return !(count & SOFTIRQ_BEING_SERVED);
+	regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	return fd_file(syscall_arg1(regs)) == file;
 }
 
 /* The full socket that stands for any kind: for a request its listener; NULL for time-wait. */
@@ -76,13 +69,24 @@ static __always_inline struct sock *full_sock(struct sock *sk)
 		return NULL;
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (state == TCP_NEW_SYN_RECV)
-		return BPF_CORE_READ((struct request_sock *)sk, rsk_listener);
+		return BPF_CORE_READ(sk, __sk_common.skc_listener);
 	return state == TCP_TIME_WAIT ? NULL : sk;
 }
 
 static __always_inline bool sock_is_tcp(struct sock *sk)
 {
 	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+}
+
+/*
+ * The cookie of a socket to which a tp_btf or fentry program got a pointer that
+ * the kernel vouches for. Makes one, where the kernel can (Linux 5.12).
+ */
+static __always_inline __u64 make_cookie(struct sock *sk)
+{
+	if (bpf_core_type_exists(btf_bpf_get_socket_ptr_cookie))
+		return bpf_get_socket_cookie(sk);
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 }
 
 /*
@@ -93,6 +97,7 @@ static __always_inline void origin_of_sock(struct origin *origin, struct sock *s
 {
 	struct sock_owner *owner;
 	struct sock *full;
+	struct file *file;
 
 	__builtin_memset(origin, 0, sizeof(*origin));
 	if (!sk)
@@ -103,14 +108,16 @@ static __always_inline void origin_of_sock(struct origin *origin, struct sock *s
 	if (!full)
 		return;
 	origin->cgroup_id = cgroup_id(sock_cgroup(full));
-	/* A process that handles its own TCP socket has locked it. */
-	if (in_process() && (!sock_is_tcp(full) || BPF_CORE_READ(full, sk_lock.owned))) {
-		origin->tgid = bpf_get_current_pid_tgid() >> 32;
-		bpf_get_current_comm(origin->comm, sizeof(origin->comm));
+	file = BPF_CORE_READ(full, sk_socket, file);
+	if (file) {
+		origin->inode = BPF_CORE_READ(file, f_inode, i_ino);
+		if (current_uses(file)) {
+			origin->tgid = bpf_get_current_pid_tgid() >> 32;
+			bpf_get_current_comm(origin->comm, sizeof(origin->comm));
+		}
 		return;
 	}
-	origin->inode = BPF_CORE_READ(full, sk_socket, file, f_inode, i_ino);
-	if (origin->inode || !sock_is_tcp(full))
+	if (!sock_is_tcp(full))
 		return;
 	owner = bpf_map_lookup_elem(&sock_owners, &full);
 	if (owner) {
@@ -133,19 +140,25 @@ static __always_inline bool sock_cgroup_matches(struct sock *sk)
 	return full && cgroup_matches(sock_cgroup(full));
 }
 
-/* Notes the owner of a socket that its process is connecting, opening or closing. */
+/* Notes the owner of a socket: these changes are made by its process alone. */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(note_owner, struct sock *sk, int oldstate, int newstate)
 {
 	struct sock_owner owner;
 
-	/* A child of a listener: accepted later, by whom is not known yet. */
-	if (newstate == TCP_SYN_RECV) {
+	switch (newstate) {
+	case TCP_SYN_RECV: /* a listener's child: who will accept it is not known yet */
 		bpf_map_delete_elem(&sock_owners, &sk);
 		return 0;
+	case TCP_SYN_SENT:
+	case TCP_LISTEN:
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+		break;
+	default:
+		return 0;
 	}
-	if (newstate == TCP_ESTABLISHED || !sk->sk_lock.owned || !in_process() ||
-	    !sock_is_tcp(sk))
+	if (!sock_is_tcp(sk))
 		return 0;
 	owner.tgid = bpf_get_current_pid_tgid() >> 32;
 	bpf_get_current_comm(owner.comm, sizeof(owner.comm));

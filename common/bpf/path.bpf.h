@@ -2,6 +2,7 @@
 /* From an open file or a directory up to the root of the mount namespace. */
 #pragma once
 
+#include "files.bpf.h"
 #include "kernel/fs.h"
 #include "kernel/task.h"
 
@@ -15,14 +16,8 @@ enum path_end {
 /* The place of the task's open file `fd`; NULL when there is none. */
 static __always_inline struct path *fd_path(int fd)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
-	struct file **slot, *file = NULL;
+	struct file *file = fd_file(fd);
 
-	if (!fdt || (__u32)fd >= BPF_CORE_READ(fdt, max_fds))
-		return NULL;
-	slot = BPF_CORE_READ(fdt, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), slot + fd);
 	return file ? &file->f_path : NULL;
 }
 

@@ -8,4 +8,9 @@ pub const TOOLS: &[Entry] = &[
     Entry::of::<biolatency::Biolatency>(),
     Entry::of::<opensnoop::Opensnoop>(),
     Entry::of::<tcpstates::Tcpstates>(),
+    Entry::of::<tcpretrans::Tcpretrans>(),
+    Entry::of::<tcpconnlat::Tcpconnlat>(),
+    Entry::of::<tcpdrop::Tcpdrop>(),
+    Entry::of::<qdiscdrop::Qdiscdrop>(),
+    Entry::of::<ctsnoop::Ctsnoop>(),
 ];

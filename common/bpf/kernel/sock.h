@@ -47,6 +47,7 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
+	struct sock *skc_listener; /* of a half-open connection, TCP_NEW_SYN_RECV */
 } CO_RE;
 
 struct sock_cgroup_data {
@@ -79,11 +80,6 @@ struct sock {
 	struct socket *sk_socket; /* NULL for one that its process has closed */
 	__u16 sk_protocol;
 	struct sock_cgroup_data sk_cgrp_data;
-} CO_RE;
-
-/* A half-open connection. */
-struct request_sock {
-	struct sock *rsk_listener;
 } CO_RE;
 
 struct inet_sock {

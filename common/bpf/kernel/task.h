@@ -8,12 +8,13 @@
 
 typedef int pid_t;
 
+enum { PF_KTHREAD = 0x00200000 };
+
 struct thread_info {
 #if defined(__TARGET_ARCH_x86)
 	__u32 status;
 #else
 	unsigned long flags;
-	int preempt_count;
 #endif
 } CO_RE;
 
@@ -32,7 +33,6 @@ struct task_struct {
 
 /* Per CPU, on x86 from Linux 6.2 (64701838bf05) to 6.14. */
 struct pcpu_hot {
-	int preempt_count;
 } CO_RE;
 
 struct bpf_iter_meta {

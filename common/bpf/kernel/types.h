@@ -46,6 +46,16 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 
+/* Helpers that not every kernel of ours has. */
+enum bpf_func_id {
+	BPF_FUNC_task_pt_regs = 175, /* Linux 5.15 */
+};
+
+struct sock;
+
+/* bpf_get_socket_cookie() in tracing programs: Linux 5.12, under an old number. */
+typedef __u64 (*btf_bpf_get_socket_ptr_cookie)(struct sock *);
+
 enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_EXIST = 2 };
 enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1 << 10 };
 enum { BPF_SK_STORAGE_GET_F_CREATE = 1 };
