@@ -168,7 +168,15 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for bad in ["", "x", "1.2.3", "1.2.3.4/33", "::1/129", "1.2.3.4/", "::/-1"] {
+        for bad in [
+            "",
+            "x",
+            "1.2.3",
+            "1.2.3.4/33",
+            "::1/129",
+            "1.2.3.4/",
+            "::/-1",
+        ] {
             assert!(Network::parse(bad).is_err(), "{bad}");
         }
     }

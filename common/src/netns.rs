@@ -33,7 +33,13 @@ pub fn all() -> BTreeMap<u32, File> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let named = fs::read_dir("/run/netns").into_iter().flatten().flatten();
     let places = processes
-        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .as_encoded_bytes()
+                .iter()
+                .all(u8::is_ascii_digit)
+        })
         .map(|entry| entry.path().join("ns/net"))
         .chain(named.map(|entry| entry.path()));
     for place in places {

@@ -3,6 +3,8 @@
 //! are attached, and namespaces, cgroups and devices that clean up after
 //! themselves.
 
+pub mod net;
+
 use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

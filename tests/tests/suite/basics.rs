@@ -10,10 +10,15 @@ use bpfcc_tests::*;
 use nix::sys::signal::Signal;
 
 /// Every tool, with arguments that make it run until it is told to end.
-const TOOLS: [(&str, &[&str]); 3] = [
+const TOOLS: [(&str, &[&str]); 8] = [
     ("tcpstates", &[]),
     ("opensnoop", &[]),
     ("biolatency", &["1"]),
+    ("tcpretrans", &[]),
+    ("tcpconnlat", &[]),
+    ("tcpdrop", &[]),
+    ("qdiscdrop", &[]),
+    ("ctsnoop", &[]),
 ];
 
 /// Set: [`lockdown_is_named`] locks the machine down.

@@ -5,6 +5,11 @@
 
 mod basics;
 mod biolatency;
+mod ctsnoop;
 mod opensnoop;
+mod qdiscdrop;
+mod tcpconnlat;
+mod tcpdrop;
+mod tcpretrans;
 mod tcpstates;
 mod vm;

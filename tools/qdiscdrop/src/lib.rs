@@ -54,15 +54,25 @@ impl Tool for Qdiscdrop {
 
         let mut table = Table::new(args.general.format(false));
         table
-            .add(column("PID", |event: &qdiscdrop_event| Value::Uint(event.tgid.into())).left(7).key("pid"))
+            .add(
+                column("PID", |event: &qdiscdrop_event| {
+                    Value::Uint(event.tgid.into())
+                })
+                .left(7)
+                .key("pid"),
+            )
             .add(column("COMM", |event: &qdiscdrop_event| Value::Name(&event.comm)).key("comm"));
         table.header(session.out.buffer());
         session.ready()?;
 
-        session.stream(attached, |skel| &skel.maps.events, |record, out| {
-            let (event, _) = decode::<qdiscdrop_event>(record)?;
-            table.row(&event, out);
-            Ok(())
-        })
+        session.stream(
+            attached,
+            |skel| &skel.maps.events,
+            |record, out| {
+                let (event, _) = decode::<qdiscdrop_event>(record)?;
+                table.row(&event, out);
+                Ok(())
+            },
+        )
     }
 }

@@ -54,15 +54,25 @@ impl Tool for Tcpconnlat {
 
         let mut table = Table::new(args.general.format(false));
         table
-            .add(column("PID", |event: &tcpconnlat_event| Value::Uint(event.tgid.into())).left(7).key("pid"))
+            .add(
+                column("PID", |event: &tcpconnlat_event| {
+                    Value::Uint(event.tgid.into())
+                })
+                .left(7)
+                .key("pid"),
+            )
             .add(column("COMM", |event: &tcpconnlat_event| Value::Name(&event.comm)).key("comm"));
         table.header(session.out.buffer());
         session.ready()?;
 
-        session.stream(attached, |skel| &skel.maps.events, |record, out| {
-            let (event, _) = decode::<tcpconnlat_event>(record)?;
-            table.row(&event, out);
-            Ok(())
-        })
+        session.stream(
+            attached,
+            |skel| &skel.maps.events,
+            |record, out| {
+                let (event, _) = decode::<tcpconnlat_event>(record)?;
+                table.row(&event, out);
+                Ok(())
+            },
+        )
     }
 }

@@ -4,12 +4,12 @@
 use anyhow::Result;
 use clap::Parser;
 use common::cli::{Family, General, NetFilter, PortFilter, RunTime};
-use common::flow::{Flow, HasFlow, add_flow_fields};
-use common::net::Ports;
-use common::origin::{HasOrigin, Known, OWNER, Owners, SOCKET_FILES, add_origin_fields};
 use common::columns::{Table, Value, column};
 use common::event::decode;
+use common::flow::{Flow, HasFlow, add_flow_fields};
 use common::hooks::{Alternative, Hook};
+use common::net::Ports;
+use common::origin::{HasOrigin, Known, OWNER, Owners, SOCKET_FILES, add_origin_fields};
 use common::session::Session;
 use common::tool::Tool;
 use common::{bpf_object, bpf_skeleton, event, flow, flow_filter, origin};
@@ -57,10 +57,11 @@ impl Tool for Tcpretrans {
 
     fn run(name: &str, args: Args) -> Result<()> {
         let mut session = Session::new(name, &args.general, args.run_time.duration)?;
-        let mut attached = session.load::<skel::TcpretransSkelBuilder>(&[&RETRANSMIT, &OWNER], |open| {
-            flow_filter!(open, args.family, args.ports, args.net, args.general);
-            Ok(())
-        })?;
+        let mut attached =
+            session.load::<skel::TcpretransSkelBuilder>(&[&RETRANSMIT, &OWNER], |open| {
+                flow_filter!(open, args.family, args.ports, args.net, args.general);
+                Ok(())
+            })?;
         Ports::store(args.ports.localport.as_ref(), &attached.skel.maps.sports)?;
         Ports::store(args.ports.remoteport.as_ref(), &attached.skel.maps.dports)?;
         attached.lost.without("note_owner");
@@ -68,21 +69,45 @@ impl Tool for Tcpretrans {
         let mut owners = Owners::new(attached.take_link(SOCKET_FILES))?;
 
         let mut table = Table::new(args.general.format(false));
-        table.add(column("PID", |row: &Row| Value::Uint(row.event.tgid.into())).left(7).key("pid"));
+        table.add(
+            column("PID", |row: &Row| Value::Uint(row.event.tgid.into()))
+                .left(7)
+                .key("pid"),
+        );
         add_flow_fields(&mut table);
         add_origin_fields(&mut table);
         table.header(session.out.buffer());
         session.ready()?;
 
-        session.stream(attached, |skel| &skel.maps.events, |record, out| {
-            let (event, _) = decode::<tcpretrans_event>(record)?;
-            let row = Row { event, flow: flow!(event.flow), known: owners.complete(origin!(event.origin))? };
-            table.row(&row, out);
-            Ok(())
-        })
+        session.stream(
+            attached,
+            |skel| &skel.maps.events,
+            |record, out| {
+                let (event, _) = decode::<tcpretrans_event>(record)?;
+                let row = Row {
+                    event,
+                    flow: flow!(event.flow),
+                    known: owners.complete(origin!(event.origin))?,
+                };
+                table.row(&row, out);
+                Ok(())
+            },
+        )
     }
 }
 
-struct Row { event: tcpretrans_event, flow: Flow, known: Known }
-impl HasFlow for Row { fn flow(&self) -> &Flow { &self.flow } }
-impl HasOrigin for Row { fn known(&self) -> &Known { &self.known } }
+struct Row {
+    event: tcpretrans_event,
+    flow: Flow,
+    known: Known,
+}
+impl HasFlow for Row {
+    fn flow(&self) -> &Flow {
+        &self.flow
+    }
+}
+impl HasOrigin for Row {
+    fn known(&self) -> &Known {
+        &self.known
+    }
+}

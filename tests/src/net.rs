@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Network namespaces as hosts, with a link between two of them.
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// A network namespace; gone, with its devices, when the value is and no
+/// process is in it.
+pub struct Host {
+    netns: File,
+}
+
+impl Host {
+    /// With its loopback device up.
+    pub fn new() -> Self {
+        let netns = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("unshare: network namespace");
+            run("ip link set lo up");
+            File::open("/proc/thread-self/ns/net").expect("own namespace")
+        });
+        Self {
+            netns: netns.join().expect("the thread in the namespace"),
+        }
+    }
+
+    /// The namespace's inode number.
+    pub fn inode(&self) -> u64 {
+        self.netns.metadata().expect("the namespace").ino()
+    }
+
+    /// Runs `work` on a thread in the namespace. Processes and threads that it
+    /// starts are there too.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(&self.netns, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
+                work()
+            });
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// [`run`] in the namespace.
+    pub fn run(&self, command: &str) -> String {
+        self.within(|| run(command))
+    }
+
+    /// A path by which a command can name the namespace, as long as this lives.
+    pub fn path(&self) -> String {
+        use std::os::fd::AsRawFd as _;
+        format!("/proc/{}/fd/{}", std::process::id(), self.netns.as_raw_fd())
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Two hosts with a link (veth) between them, both ends up: each has `addr` and
+/// `addr6` on device `eth0`.
+pub struct Pair {
+    pub left: Host,
+    pub right: Host,
+}
+
+impl Pair {
+    pub const LEFT: &'static str = "10.77.0.1";
+    pub const RIGHT: &'static str = "10.77.0.2";
+    pub const LEFT6: &'static str = "fd77::1";
+    pub const RIGHT6: &'static str = "fd77::2";
+
+    pub fn new() -> Self {
+        let (left, right) = (Host::new(), Host::new());
+        left.run(&format!(
+            "ip link add eth0 type veth peer name eth0 netns {}",
+            right.path()
+        ));
+        for (host, addr, addr6) in [
+            (&left, Self::LEFT, Self::LEFT6),
+            (&right, Self::RIGHT, Self::RIGHT6),
+        ] {
+            host.run(&format!("ip addr add {addr}/24 dev eth0"));
+            // Usable at once: nobody else can have the address.
+            host.run(&format!("ip addr add {addr6}/64 dev eth0 nodad"));
+            host.run("ip link set eth0 up");
+        }
+        Self { left, right }
+    }
+}
+
+impl Default for Pair {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Runs a command line, split at blanks; its output. Panics when it fails.
+#[track_caller]
+pub fn run(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let program = words.next().expect("a command");
+    let output = Command::new(program)
+        .args(words)
+        .output()
+        .unwrap_or_else(|error| panic!("{command}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// An address from its text.
+#[track_caller]
+pub fn addr(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
