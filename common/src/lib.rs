@@ -32,6 +32,7 @@ pub mod output;
 pub mod probe;
 mod release;
 pub mod session;
+pub mod symbols;
 pub mod time;
 pub mod tool;
 mod tracefs;

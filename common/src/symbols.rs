@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Kernel addresses as names, and the stacks of `common/bpf/stack.bpf.h`.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::rc::Rc;
+
+use blazesym::MaybeDefault;
+use blazesym::symbolize::source::{Kernel, Source};
+use blazesym::symbolize::{Input, Symbolized, Symbolizer};
+
+/// Names of kernel addresses, from `/proc/kallsyms`. The first look-up reads
+/// it, which takes some 70 ms.
+pub struct KernelSymbols {
+    symbolizer: Symbolizer,
+    source: Source<'static>,
+    known: HashMap<u64, Rc<str>>,
+}
+
+impl Default for KernelSymbols {
+    fn default() -> Self {
+        Self {
+            symbolizer: Symbolizer::new(),
+            source: Source::Kernel(Kernel {
+                // The image is seldom there, and has no modules.
+                vmlinux: MaybeDefault::None,
+                debug_syms: false,
+                ..Kernel::default()
+            }),
+            known: HashMap::new(),
+        }
+    }
+}
+
+impl KernelSymbols {
+    /// `name+0xNN`; the address itself where the kernel hides its symbols
+    /// (`kernel.kptr_restrict`) or has none there.
+    pub fn name(&mut self, addr: u64) -> Rc<str> {
+        if let Some(name) = self.known.get(&addr) {
+            return Rc::clone(name);
+        }
+        let found = self
+            .symbolizer
+            .symbolize_single(&self.source, Input::AbsAddr(addr));
+        let name: Rc<str> = match found {
+            Ok(Symbolized::Sym(sym)) => format!("{}+{:#x}", sym.name, sym.offset).into(),
+            _ => format!("{addr:#x}").into(),
+        };
+        self.known.insert(addr, Rc::clone(&name));
+        name
+    }
+
+    /// The frames of a record's tail, innermost first, without those of the
+    /// tracing itself; empty when there is no stack.
+    pub fn stack(&mut self, tail: &[u8]) -> Vec<Rc<str>> {
+        frames(tail)
+            .map(|addr| self.name(addr))
+            .skip_while(|name| is_tracing(name))
+            .collect()
+    }
+}
+
+/// The addresses in a `struct stack`.
+fn frames(tail: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    let (size, frames) = tail.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    let size = usize::try_from(i64::from_ne_bytes(*size)).unwrap_or(0);
+    frames
+        .get(..size)
+        .unwrap_or_default()
+        .chunks_exact(size_of::<u64>())
+        .map(|frame| u64::from_ne_bytes(frame.try_into().unwrap_or_default()))
+}
+
+/// What lies between the traced function and our program, at the inner end of
+/// a stack: BPF, trampolines, tracepoints, kprobes with their trap.
+fn is_tracing(name: &str) -> bool {
+    const PREFIXES: [&str; 22] = [
+        "bpf_prog_",
+        "bpf_trace_run",
+        "__bpf_prog_",
+        "__bpf_trace_",
+        "__traceiter_",
+        "trace_call_bpf",
+        "perf_trace_",
+        "perf_call_bpf_",
+        "perf_tp_event",
+        "bpf_trampoline_",
+        "kprobe_",
+        "kretprobe_",
+        "aggr_pre_handler",
+        "opt_pre_handler",
+        "optimized_callback",
+        "arch_ftrace_",
+        "ftrace_",
+        "notifier_call_chain",
+        "notify_die",
+        "exc_int3",
+        "asm_exc_int3",
+        "do_int3",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || name.starts_with("int3+")
+}
+
+/// A stack below its row, as BCC writes it: a line per frame, then an empty one.
+pub fn write_stack(stack: &[Rc<str>], out: &mut Vec<u8>) {
+    for frame in stack {
+        // Writing to a Vec cannot fail.
+        let _ = writeln!(out, "\t{frame}");
+    }
+    out.push(b'\n');
+}
+
+/// A stack as a JSON list, for a [`crate::columns::Value::Json`].
+pub fn stack_json(stack: &[Rc<str>]) -> String {
+    let frames: Vec<&str> = stack.iter().map(AsRef::as_ref).collect();
+    serde_json::to_string(&frames).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(size: i64, frames: &[u64]) -> Vec<u8> {
+        let mut tail = size.to_ne_bytes().to_vec();
+        tail.extend(frames.iter().flat_map(|frame| frame.to_ne_bytes()));
+        tail
+    }
+
+    #[test]
+    fn frames_are_as_many_as_the_kernel_wrote() {
+        assert_eq!(frames(&tail(16, &[1, 2, 3])).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(frames(&tail(-14, &[1, 2])).count(), 0);
+        assert_eq!(frames(&tail(64, &[1])).count(), 0);
+        assert_eq!(frames(&[]).count(), 0);
+    }
+
+    #[test]
+    fn the_kernel_names_its_functions() {
+        let text = std::fs::read_to_string("/proc/kallsyms").unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.ends_with(" schedule"))
+            .unwrap();
+        let addr = u64::from_str_radix(line.split(' ').next().unwrap(), 16).unwrap();
+        let mut symbols = KernelSymbols::default();
+        if addr == 0 {
+            return; // hidden from this user
+        }
+        assert_eq!(&*symbols.name(addr), "schedule+0x0");
+        assert_eq!(&*symbols.name(addr + 3), "schedule+0x3");
+        assert_eq!(&*symbols.name(1), "0x1");
+    }
+
+    #[test]
+    fn tracing_is_left_out() {
+        assert!(is_tracing("bpf_prog_0123456789abcdef_kfree_skb+0x1c"));
+        assert!(is_tracing("bpf_trampoline_6442536832+0x43"));
+        assert!(!is_tracing("kfree_skb_reason+0x5c"));
+    }
+
+    #[test]
+    fn stacks_have_two_forms() {
+        let stack: Vec<Rc<str>> = vec!["a+0x1".into(), "b+0x2".into()];
+        let mut out = Vec::new();
+        write_stack(&stack, &mut out);
+        assert_eq!(out, b"\ta+0x1\n\tb+0x2\n\n");
+        assert_eq!(stack_json(&stack), r#"["a+0x1","b+0x2"]"#);
+    }
+}
