@@ -32,6 +32,12 @@ struct flow {
 
 _Static_assert(sizeof(struct flow) == 40, "no hidden padding");
 
+/* Of a full socket. */
+static __always_inline bool sock_is_tcp(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+}
+
 /* The TCP or UDP socket's own end as the source. Also of a request or time-wait socket. */
 static __always_inline void flow_of_sock(struct flow *flow, struct sock *sk, __u8 proto)
 {

@@ -9,6 +9,7 @@
 
 #include "cgroup.bpf.h"
 #include "files.bpf.h"
+#include "flow.bpf.h"
 #include "kernel/sock.h"
 #include "kernel/syscall.h"
 
@@ -71,11 +72,6 @@ static __always_inline struct sock *full_sock(struct sock *sk)
 	if (state == TCP_NEW_SYN_RECV)
 		return BPF_CORE_READ(sk, __sk_common.skc_listener);
 	return state == TCP_TIME_WAIT ? NULL : sk;
-}
-
-static __always_inline bool sock_is_tcp(struct sock *sk)
-{
-	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
 }
 
 /*
