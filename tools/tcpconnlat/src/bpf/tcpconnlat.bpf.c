@@ -92,12 +92,12 @@ static __always_inline int begin(struct sock *sk, enum store store)
 	return 0;
 }
 
-static __always_inline void show(struct sock *sk, struct start *start,
+static __always_inline void show(struct sock *sk, struct start *start, enum store store,
 				 enum tcpconnlat_outcome outcome, __u32 error)
 {
 	struct inet_sock *inet = (struct inet_sock *)sk;
+	__u64 now = bpf_ktime_get_ns(), cookie = 0;
 	struct tcpconnlat_event *event;
-	__u64 now = bpf_ktime_get_ns();
 	struct flow flow;
 
 	if (now - start->ts_ns < min_ns)
@@ -116,12 +116,15 @@ static __always_inline void show(struct sock *sk, struct start *start,
 			hist_add(hist, us, us);
 		return;
 	}
+	if (want_origin) /* a kprobe's pointer is just a number */
+		cookie = store == IN_SOCK ? make_cookie(sk) :
+					    BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	event = event_reserve(struct tcpconnlat_event);
 	if (!event)
 		return;
 	event->ts_ns = now;
 	event->delta_ns = now - start->ts_ns;
-	event->cookie = want_origin ? BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) : 0;
+	event->cookie = cookie;
 	event->cgroup_id = want_origin ? cgroup_id(sock_cgroup(sk)) : 0;
 	event->flow = flow;
 	__builtin_memcpy(event->comm, start->comm, sizeof(event->comm));
@@ -142,7 +145,7 @@ static __always_inline int end(struct sock *sk, enum store store,
 	if (!start)
 		return 0;
 	if (outcome != TCPCONNLAT_FAILED || want_failed)
-		show(sk, start, outcome, error);
+		show(sk, start, store, outcome, error);
 	forget(sk, store);
 	return 0;
 }
