@@ -163,7 +163,9 @@ fn failed_connects_are_rows_on_demand() {
             Vec::<Value>::new(),
             "{alternative}"
         );
-        let rows = failed.stop().success().json();
+        let ended = failed.stop().success();
+        assert_eq!(ended.lost(), 0);
+        let rows = ended.json();
         let seen: Vec<_> = rows
             .iter()
             .map(|row| format!("{} {} {}", row["dport"], row["outcome"], row["error"]))
