@@ -232,6 +232,8 @@ static __always_inline void packet_ports(const struct packet *packet, struct flo
 	flow->dport = bpf_ntohs(ports[1]);
 }
 
+enum { TCP_FLAG_SYN = 0x02, TCP_FLAG_ACK = 0x10 };
+
 /* Byte 13 of the TCP header: CWR ECE URG ACK PSH RST SYN FIN; 0 where it cannot be read. */
 static __always_inline __u8 packet_tcp_flags(const struct packet *packet)
 {
@@ -287,6 +289,38 @@ static __always_inline struct net *skb_net(struct sk_buff *skb, struct sock *sk)
 		dev = dst ? BPF_CORE_READ(dst, dev) : NULL;
 	}
 	return dev ? BPF_CORE_READ(dev, nd_net.net) : NULL;
+}
+
+/* Devices of one list that are looked at: numbers 256 apart. */
+#define NET_MAX_DEVICES 16
+
+/*
+ * The device that a packet came in by, which the skb still knows by number when
+ * TCP or UDP have taken its `dev` away; NULL: it was made here, or the device is
+ * gone.
+ */
+static __always_inline struct net_device *skb_ingress_dev(struct sk_buff *skb, struct net *net)
+{
+	struct net___devices *devices = (void *)net;
+	int ifindex = BPF_CORE_READ(skb, skb_iif);
+	struct hlist_head *head;
+	struct hlist_node *node;
+
+	if (!net || ifindex <= 0)
+		return NULL;
+	head = BPF_CORE_READ(devices, dev_index_head);
+	if (!head)
+		return NULL;
+	node = BPF_CORE_READ(&head[ifindex & 0xff], first);
+	for (int i = 0; i < NET_MAX_DEVICES && node; i++) {
+		struct net_device *dev =
+			(void *)node - bpf_core_field_offset(struct net_device, index_hlist);
+
+		if (BPF_CORE_READ(dev, ifindex) == ifindex)
+			return dev;
+		node = BPF_CORE_READ(node, next);
+	}
+	return NULL;
 }
 
 /*

@@ -21,6 +21,8 @@ pub fn kfree_skb_params(btf: &KernelBtf) -> u8 {
 #[derive(Debug, Default)]
 pub struct DropReasons {
     names: BTreeMap<u32, String>,
+    /// Whether the kernel gives any.
+    exist: bool,
     /// Whether the loaded modules were looked at.
     with_modules: bool,
 }
@@ -29,12 +31,22 @@ impl DropReasons {
     pub fn of_kernel(btf: &KernelBtf) -> Self {
         let mut reasons = Self::default();
         reasons.add(btf.enumerators_of(is_reasons));
+        reasons.exist = !reasons.names.is_empty();
         reasons
     }
 
     /// False on a kernel that gives none (before Linux 5.17).
     pub fn exist(&self) -> bool {
-        !self.names.is_empty()
+        self.exist
+    }
+
+    /// Adds a reason of the tool's own, unless the kernel has one of that name.
+    /// The code to use for it.
+    pub fn own(&mut self, name: &str, code: u32) -> u32 {
+        self.find(name).unwrap_or_else(|| {
+            self.names.insert(code, name.to_owned());
+            code
+        })
     }
 
     fn add(&mut self, enumerators: Vec<(String, u64)>) {
@@ -86,15 +98,15 @@ impl DropReasons {
     /// The codes of a comma list of names; else what is wrong with it, with the
     /// names that are near.
     pub fn codes(&mut self, list: &str) -> Result<Vec<u32>, String> {
-        if !self.exist() {
-            return Err("this kernel gives no drop reasons (Linux 5.17 and newer do)".into());
-        }
         list.split(',')
             .map(|text| {
                 let text = text.trim();
                 self.code(text).ok_or_else(|| {
                     let near = self.near(&text.to_ascii_uppercase()).join(", ");
                     match near.as_str() {
+                        _ if !self.exist => format!(
+                            "'{text}': this kernel gives no drop reasons (Linux 5.17 and newer do)"
+                        ),
                         "" => format!("this kernel has no drop reason '{text}'"),
                         near => format!("this kernel has no drop reason '{text}', but {near}"),
                     }
@@ -179,6 +191,7 @@ mod tests {
         ];
         reasons.add(list.map(|(name, code)| (name.to_owned(), code)).to_vec());
         reasons.with_modules = true;
+        reasons.exist = true;
         reasons
     }
 
@@ -211,6 +224,15 @@ mod tests {
         assert!(refused(&mut reasons, "XYZ").ends_with("no drop reason 'XYZ'"));
         assert!(refused(&mut reasons, "").ends_with("''"));
         assert!(DropReasons::default().codes("NO_SOCKET").is_err());
+    }
+
+    #[test]
+    fn own_reasons_are_for_what_the_kernel_does_not_name() {
+        let mut reasons = reasons();
+        assert_eq!(reasons.own("NO_SOCKET", 0x7_0001), 3);
+        assert_eq!(reasons.own("NO_ROOM", 0x7_0001), 0x7_0001);
+        assert_eq!(reasons.name(0x7_0001), "NO_ROOM");
+        assert_eq!(reasons.codes("no_room"), Ok(vec![0x7_0001]));
     }
 
     #[test]

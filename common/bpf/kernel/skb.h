@@ -27,10 +27,23 @@ enum {
 	IPPROTO_UDPLITE = 136,
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+} CO_RE;
+
+struct hlist_head {
+	struct hlist_node *first;
+} CO_RE;
+
 struct net_device {
 	char name[16];
 	int ifindex;
 	possible_net_t nd_net;
+	struct hlist_node index_hlist;
+} CO_RE;
+
+struct net___devices {
+	struct hlist_head *dev_index_head; /* 256 lists, by ifindex */
 } CO_RE;
 
 struct dst_entry {
