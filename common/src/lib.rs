@@ -27,6 +27,7 @@ pub mod hist;
 pub mod hooks;
 pub mod lost;
 pub mod net;
+pub mod netlink;
 pub mod netns;
 pub mod origin;
 pub mod output;
