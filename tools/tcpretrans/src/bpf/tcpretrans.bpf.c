@@ -74,8 +74,11 @@ static __always_inline int count(struct sock *sk, const struct flow *flow,
 		__sync_fetch_and_add(&value->probes, 1);
 	else
 		__sync_fetch_and_add(&value->synacks, 1);
-	__sync_fetch_and_add(&value->segments, what->segments);
-	__sync_fetch_and_add(&value->bytes, what->bytes);
+	/* Of a constant 0, clang would make an instruction that Linux 5.10 lacks. */
+	if (what->segments)
+		__sync_fetch_and_add(&value->segments, what->segments);
+	if (what->bytes)
+		__sync_fetch_and_add(&value->bytes, what->bytes);
 	return 0;
 }
 
