@@ -32,6 +32,12 @@ struct flow {
 
 _Static_assert(sizeof(struct flow) == 40, "no hidden padding");
 
+/* Of a full socket. */
+static __always_inline bool sock_is_tcp(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+}
+
 /* The TCP or UDP socket's own end as the source. Also of a request or time-wait socket. */
 static __always_inline void flow_of_sock(struct flow *flow, struct sock *sk, __u8 proto)
 {
@@ -50,6 +56,17 @@ static __always_inline void flow_of_sock(struct flow *flow, struct sock *sk, __u
 		BPF_CORE_READ_INTO((__be32 *)flow->saddr, common, skc_rcv_saddr);
 		BPF_CORE_READ_INTO((__be32 *)flow->daddr, common, skc_daddr);
 	}
+}
+
+/*
+ * The cookie of a socket to which a tp_btf or fentry program got a pointer that
+ * the kernel vouches for. Makes one, where the kernel can (Linux 5.12).
+ */
+static __always_inline __u64 make_cookie(struct sock *sk)
+{
+	if (bpf_core_type_exists(btf_bpf_get_socket_ptr_cookie))
+		return bpf_get_socket_cookie(sk);
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 }
 
 static __always_inline bool addr_matches(const __u8 *addr, __u16 family)

@@ -9,6 +9,7 @@
 
 #include "cgroup.bpf.h"
 #include "files.bpf.h"
+#include "flow.bpf.h"
 #include "kernel/sock.h"
 #include "kernel/syscall.h"
 
@@ -71,22 +72,6 @@ static __always_inline struct sock *full_sock(struct sock *sk)
 	if (state == TCP_NEW_SYN_RECV)
 		return BPF_CORE_READ(sk, __sk_common.skc_listener);
 	return state == TCP_TIME_WAIT ? NULL : sk;
-}
-
-static __always_inline bool sock_is_tcp(struct sock *sk)
-{
-	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
-}
-
-/*
- * The cookie of a socket to which a tp_btf or fentry program got a pointer that
- * the kernel vouches for. Makes one, where the kernel can (Linux 5.12).
- */
-static __always_inline __u64 make_cookie(struct sock *sk)
-{
-	if (bpf_core_type_exists(btf_bpf_get_socket_ptr_cookie))
-		return bpf_get_socket_cookie(sk);
-	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 }
 
 /*

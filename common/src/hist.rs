@@ -142,6 +142,35 @@ pub fn slot_range(slot: usize) -> (u64, u64) {
 pub const PERCENTILES: [(&str, f64); 4] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
+/// How objects and lists are written.
+#[derive(Clone, Copy)]
+pub struct Style {
+    quote: char,
+    colon: &'static str,
+    comma: &'static str,
+}
+
+/// As our other JSON: without blanks.
+pub const JSON: Style = Style {
+    quote: '"',
+    colon: ":",
+    comma: ",",
+};
+
+/// As Python prints a dictionary.
+pub const PYTHON: Style = Style {
+    quote: '\'',
+    colon: ": ",
+    comma: ", ",
+};
+
+impl Style {
+    fn member(self, key: &str, value: u64) -> String {
+        let Self { quote, colon, .. } = self;
+        format!("{quote}{key}{quote}{colon}{value}")
+    }
+}
+
 /// A histogram as a BPF program counts it: `struct hist`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fine {
@@ -246,6 +275,46 @@ impl Fine {
             slot_range(slot_of(value)).1.min(self.max)
         };
         Some(PERCENTILES.map(|(name, q)| (name, at(q))).to_vec())
+    }
+
+    /// The percentiles and the maximum, each by `form`; `None` when nothing was
+    /// counted.
+    fn each_percentile(&self, form: impl Fn(&str, u64) -> String) -> Option<Vec<String>> {
+        let mut values = self.percentiles()?;
+        values.push(("max", self.max));
+        Some(values.iter().map(|(key, v)| form(key, *v)).collect())
+    }
+
+    /// `p50 = 1, …, max = 9 usecs`
+    pub fn percentile_line(&self, unit: &str) -> Option<String> {
+        let values = self.each_percentile(|key, v| format!("{key} = {v}"))?;
+        Some(format!("{} {unit}", values.join(", ")))
+    }
+
+    /// An object of the percentiles and the maximum.
+    pub fn percentile_object(&self, style: Style) -> Option<String> {
+        let values = self.each_percentile(|key, v| style.member(key, v))?;
+        Some(format!("{{{}}}", values.join(style.comma)))
+    }
+
+    /// BCC's buckets: a list of objects with `interval-start`, `interval-end`
+    /// and `count`.
+    pub fn bucket_list(&self, style: Style) -> String {
+        let buckets: Vec<_> = self
+            .log2()
+            .buckets()
+            .into_iter()
+            .map(|(low, high, n)| {
+                let members = [
+                    ("interval-start", low),
+                    ("interval-end", high),
+                    ("count", n),
+                ]
+                .map(|(key, value)| style.member(key, value));
+                format!("{{{}}}", members.join(style.comma))
+            })
+            .collect();
+        format!("[{}]", buckets.join(style.comma))
     }
 }
 

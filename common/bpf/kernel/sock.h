@@ -79,6 +79,7 @@ struct sock {
 	socket_lock_t sk_lock;
 	struct socket *sk_socket; /* NULL for one that its process has closed */
 	__u16 sk_protocol;
+	int sk_err; /* errno, positive */
 	struct sock_cgroup_data sk_cgrp_data;
 } CO_RE;
 

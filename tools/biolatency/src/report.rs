@@ -8,7 +8,7 @@ use std::io::Write as _;
 
 use common::columns::{Format, Table, Value, json_field};
 use common::escape::printable;
-use common::hist::Fine;
+use common::hist::{Fine, JSON, PYTHON, Style};
 use common::time::{utc_now, wall_clock, wall_date};
 
 /// The unit of a latency: its name, its length in nanoseconds.
@@ -111,14 +111,12 @@ impl Report {
             let _ = writeln!(out, "\n{}", names.join(", "));
         }
         section.hist.log2().text(self.unit.name, out);
-        let Some(values) = self.percentiles(section) else {
+        if !self.percentiles {
             return;
-        };
-        let values: Vec<_> = values
-            .iter()
-            .map(|(key, v)| format!("{key} = {v}"))
-            .collect();
-        let _ = writeln!(out, "{} {}", values.join(", "), self.unit.name);
+        }
+        if let Some(line) = section.hist.percentile_line(self.unit.name) {
+            let _ = writeln!(out, "{line}");
+        }
     }
 
     fn extension(&self, sections: &[Section], out: &mut Vec<u8>) {
@@ -137,31 +135,18 @@ impl Report {
 
     /// As Python prints BCC's dictionary.
     fn dict(&self, section: &Section, now: &str, out: &mut Vec<u8>) {
-        let buckets: Vec<_> = section
-            .hist
-            .log2()
-            .buckets()
-            .into_iter()
-            .map(|(low, high, n)| {
-                format!("{{'interval-start': {low}, 'interval-end': {high}, 'count': {n}}}")
-            })
-            .collect();
         let _ = write!(
             out,
-            "{{'ts': '{now}', 'val_type': '{}', 'data': [{}]",
+            "{{'ts': '{now}', 'val_type': '{}', 'data': {}",
             self.unit.name,
-            buckets.join(", ")
+            section.hist.bucket_list(PYTHON)
         );
         for (key, name) in section.names() {
             let name = name.replace('\\', "\\\\").replace('\'', "\\'");
             let _ = write!(out, ", '{key}': '{name}'");
         }
-        if let Some(values) = self.percentiles(section) {
-            let values: Vec<_> = values
-                .iter()
-                .map(|(key, v)| format!("'{key}': {v}"))
-                .collect();
-            let _ = write!(out, ", 'percentiles': {{{}}}", values.join(", "));
+        if let Some(values) = self.percentile_object(section, PYTHON) {
+            let _ = write!(out, ", 'percentiles': {values}");
         }
         let _ = writeln!(out, "}}");
     }
@@ -201,28 +186,12 @@ impl Report {
             }));
         if self.percentiles {
             table.add(json_field("percentiles", |row| {
-                let Some(values) = row.percentiles.as_ref() else {
-                    return Value::Missing;
-                };
-                let values: Vec<_> = values
-                    .iter()
-                    .map(|(key, v)| format!("\"{key}\":{v}"))
-                    .collect();
-                Value::Json(format!("{{{}}}", values.join(",")))
+                let values = row.section.hist.percentile_object(JSON);
+                values.map_or(Value::Missing, Value::Json)
             }));
         }
         table.add(json_field("data", |row| {
-            let buckets: Vec<_> = row
-                .section
-                .hist
-                .log2()
-                .buckets()
-                .into_iter()
-                .map(|(low, high, n)| {
-                    format!("{{\"interval-start\":{low},\"interval-end\":{high},\"count\":{n}}}")
-                })
-                .collect();
-            Value::Json(format!("[{}]", buckets.join(",")))
+            Value::Json(row.section.hist.bucket_list(JSON))
         }));
 
         let (time, ts) = (utc_now(), wall_date());
@@ -231,7 +200,6 @@ impl Report {
                 time: time.clone(),
                 ts: ts.clone(),
                 unit: self.unit,
-                percentiles: self.percentiles(&section),
                 section,
             };
             table.row(&row, out);
@@ -239,10 +207,9 @@ impl Report {
     }
 
     /// The percentiles and the maximum, if they are asked for.
-    fn percentiles(&self, section: &Section) -> Option<Vec<(&'static str, u64)>> {
-        let mut values = section.hist.percentiles().filter(|_| self.percentiles)?;
-        values.push(("max", section.hist.max));
-        Some(values)
+    fn percentile_object(&self, section: &Section, style: Style) -> Option<String> {
+        self.percentiles
+            .then(|| section.hist.percentile_object(style))?
     }
 }
 
@@ -251,7 +218,6 @@ struct Row {
     time: String,
     ts: String,
     unit: Unit,
-    percentiles: Option<Vec<(&'static str, u64)>>,
     section: Section,
 }
 
