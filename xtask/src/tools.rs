@@ -13,4 +13,5 @@ pub const TOOLS: &[Entry] = &[
     Entry::of::<tcpdrop::Tcpdrop>(),
     Entry::of::<qdiscdrop::Qdiscdrop>(),
     Entry::of::<ctsnoop::Ctsnoop>(),
+    Entry::of::<tcplife::Tcplife>(),
 ];

@@ -8,6 +8,8 @@
 
 enum { AF_INET = 2, AF_INET6 = 10 };
 
+enum { SOCK_DONE = 1 }; /* include/net/sock.h: the other end's FIN is here */
+
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58 };
 
 /* include/net/tcp_states.h; the kernel asserts that they equal BPF_TCP_*. */
@@ -47,6 +49,7 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
+	unsigned long skc_flags; /* 1 << SOCK_* */
 	struct sock *skc_listener; /* of a half-open connection, TCP_NEW_SYN_RECV */
 } CO_RE;
 
@@ -96,5 +99,10 @@ struct inet_connection_sock {
 
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
+	__u64 bytes_sent; /* payload, with what was sent again */
+	__u64 bytes_retrans; /* payload that was sent again */
+	__u64 bytes_acked; /* with SYN and FIN, which have numbers of their own */
+	__u64 bytes_received; /* with the FIN */
+	__u32 srtt_us; /* in eighths */
 	__u32 total_retrans; /* segments */
 } CO_RE;
