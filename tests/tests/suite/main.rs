@@ -10,6 +10,7 @@ mod opensnoop;
 mod qdiscdrop;
 mod tcpconnlat;
 mod tcpdrop;
+mod tcplife;
 mod tcpretrans;
 mod tcpstates;
 mod vm;
