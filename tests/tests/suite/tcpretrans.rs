@@ -282,9 +282,14 @@ fn rows_and_counts_are_the_sockets_own() {
 /// is what the kernel counts.
 #[test]
 fn segments_add_up() {
-    const BYTES: usize = 14_000;
+    const BYTES: usize = 56_000;
     let pair = pair();
     let flow = connect(&pair, Pair::RIGHT, Pair::RIGHT);
+    // So that the sender learns to send much at once.
+    for bytes in [14_000, 28_000, BYTES, BYTES] {
+        flow.send(bytes);
+        flow.arrived(&pair, bytes);
+    }
     let tool = start(&pair.left, &["--json"]);
     let before = retrans_segs(&pair.left);
     block(&pair.right, ALL);
@@ -398,7 +403,8 @@ fn attempts_that_send_nothing_are_no_retransmits() {
     assert!(!unsent.is_empty());
     for row in &unsent {
         assert_eq!(row["sport"], flow.port, "{row}");
-        assert_eq!(row["err"], "EBUSY", "{row}");
+        // Linux 5.10 may first find that the window is too small.
+        assert!(row["err"] == "EBUSY" || row["err"] == "EAGAIN", "{row}");
         assert_eq!(
             (&row["segments"], &row["bytes"]),
             (&0.into(), &0.into()),
@@ -548,7 +554,7 @@ fn loss_probes_are_attempts() {
         let probe = mine[0];
         assert_eq!(
             (&probe["seq"], &probe["segments"]),
-            (&0.into(), &0.into()),
+            (&Value::Null, &0.into()),
             "{probe}"
         );
         assert_eq!(probe["state"], "ESTABLISHED");
