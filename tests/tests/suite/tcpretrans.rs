@@ -271,6 +271,7 @@ fn rows_and_counts_are_the_sockets_own() {
             ("probes", 0),
             ("synacks", 0),
             ("netns", pair.left.inode()),
+            ("owner_pid", std::process::id().into()),
         ] {
             assert_eq!(counted[0][key], value, "{key} of {}", counted[0]);
         }
@@ -528,7 +529,10 @@ fn loss_probes_are_attempts() {
     for way in ["fentry", "kprobe", "state"] {
         if in_vm() || way == "state" {
             let hooks = format!("probe={way}");
-            tools.push((way, start_with(&pair.left, &["--json", "-l"], &hooks)));
+            tools.push((
+                way,
+                start_with(&pair.left, &["--json", "-l", "--stack"], &hooks),
+            ));
         }
     }
     let count = start(&pair.left, &["-cl"]);
@@ -580,6 +584,12 @@ fn loss_probes_are_attempts() {
             "{probe}"
         );
         assert_eq!(probe["state"], "ESTABLISHED");
+        let stack = probe["stack"].as_array().expect("a list");
+        let outer = stack.iter().take(2).any(|frame| {
+            let name = frame.as_str().expect("a name");
+            name.starts_with("tcp_send_loss_probe+0x")
+        });
+        assert!(outer, "{way}: {stack:?}");
         assert_eq!(probe["owner_pid"], std::process::id(), "{probe}");
         assert_eq!(sum(&mine, "segments"), retransmits, "{way}: {mine:#?}");
         // As many as the kernel says were sent; by function also the others.
@@ -759,6 +769,7 @@ fn the_owner_is_who_made_the_socket() {
     let elsewhere = Cgroup::new();
     let other = start(&pair.left, &["--json", "--cgroup", elsewhere.path()]);
     let text = start(&pair.left, &["--owner"]);
+    let count = start(&pair.left, &["-c", "--json", "--cgroup", cgroup.path()]);
     let mut clients = [(); 3].map(|()| Client::new(&pair, &cgroup, port));
     let pids = clients.each_ref().map(|client| client.child.id());
     block(&pair.right, ALL);
@@ -772,6 +783,14 @@ fn the_owner_is_who_made_the_socket() {
     wait_for_each(&text, &pids.map(|pid| format!(" {pid:<7} bash")), 1);
     let rows = json.stop().success().json();
     let text = text.stop().success();
+    let counts = count.stop().success().json();
+    assert_eq!(counts.len(), pids.len(), "{counts:#?}");
+    for pid in pids {
+        assert!(
+            counts.iter().any(|row| row["owner_pid"] == pid),
+            "{counts:#?}"
+        );
+    }
     let id = fs::metadata(&cgroup.0).expect("cgroup").ino();
     let path = format!(
         "/{}",

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `-c`: the flows, which the kernel counts.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use common::columns::{Format, Table, Value, column, json_field};
@@ -42,6 +44,9 @@ impl Row {
     }
 }
 
+/// How often it is looked who owns the flows that are new.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Counts until the end of the session, then reports.
 pub fn run(
     session: &mut Session,
@@ -50,26 +55,31 @@ pub fn run(
     args: &Args,
 ) -> Result<()> {
     let format = args.general.format(false);
-    let table = table(args, format);
+    let interval = (args.owner || format == Format::Json).then_some(LOOK);
     session.ready()?;
-    session.intervals(
-        attached,
-        None,
-        None,
-        |skel: &TcpretransSkel<'static>, out| {
-            if format == Format::Text {
-                header(args, out);
-            }
-            for row in flows(&skel.maps.counts, &mut owners)? {
-                table.row(&row, out);
-            }
-            Ok(())
-        },
-    )
+    let mut known = HashMap::new();
+    let mut rows = Vec::new();
+    session.intervals(attached, interval, None, |skel, _| {
+        rows = flows(&skel.maps.counts, &mut owners, &mut known)?;
+        Ok(())
+    })?;
+    if format == Format::Text {
+        header(args, session.out.buffer());
+    }
+    let table = table(args, format);
+    for row in &rows {
+        table.row(row, session.out.buffer());
+    }
+    session.out.flush()
 }
 
-/// All IPv4 flows, then all IPv6 flows, each by ascending count.
-fn flows(map: &impl MapCore, owners: &mut Owners) -> Result<Vec<Row>> {
+/// All IPv4 flows, then all IPv6 flows, each by ascending count. What is known
+/// of a flow stays in `known`: its process may be gone by the end.
+fn flows(
+    map: &impl MapCore,
+    owners: &mut Owners,
+    known: &mut HashMap<Vec<u8>, Known>,
+) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for bytes in map.keys() {
         let Some(value) = map
@@ -80,12 +90,15 @@ fn flows(map: &impl MapCore, owners: &mut Owners) -> Result<Vec<Row>> {
         };
         let (key, _) = decode::<tcpretrans_flow>(&bytes)?;
         let (count, _) = decode::<tcpretrans_count>(&value)?;
-        let mut known = owners.complete(origin!(count.origin))?;
-        known.origin.netns = key.netns;
+        let known = known.entry(bytes).or_default();
+        if known.owner.is_none() {
+            *known = owners.complete(origin!(count.origin))?;
+            known.origin.netns = key.netns;
+        }
         rows.push(Row {
             flow: flow!(key.flow),
             count,
-            known,
+            known: known.clone(),
         });
     }
     rows.sort_by_key(|row| (row.flow.ip_version(), row.total(), row.flow));
