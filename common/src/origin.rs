@@ -134,6 +134,12 @@ impl Owners {
         self.cgroups.path(id)
     }
 
+    /// Lets the next socket that is not known be looked up at once: for a last
+    /// report.
+    pub fn look_again(&mut self) {
+        self.not_before = Instant::now();
+    }
+
     fn holder(&mut self, inode: u64) -> Result<Option<Owner>> {
         if !self.by_inode.contains_key(&inode) && Instant::now() >= self.not_before {
             self.scan()?;
