@@ -474,7 +474,9 @@ fn handshakes_are_retransmitted() {
         unblock(&pair.right);
         clients.map(|client| client.join().expect("the client"))
     });
-    let ports = clients.map(|client| client.local_addr().expect("own address").port());
+    let ports = clients
+        .each_ref()
+        .map(|client| client.local_addr().expect("own address").port());
     let (left_segs, right_segs) = (retrans_segs(&pair.left), retrans_segs(&pair.right));
     let rows = left.stop().success().json();
     assert_eq!(rows.len() as u64, left_segs, "{rows:#?}");

@@ -21,6 +21,7 @@ use crate::skel::types::{tcpretrans_count, tcpretrans_flow};
 
 struct Row {
     flow: Flow,
+    netns: u32,
     count: tcpretrans_count,
     known: Known,
 }
@@ -41,6 +42,12 @@ impl Row {
     /// What the text form shows.
     fn total(&self) -> u64 {
         self.count.retransmits + self.count.probes + self.count.synacks
+    }
+
+    fn look_up(&mut self, owners: &mut Owners) -> Result<()> {
+        self.known = owners.complete(origin!(self.count.origin))?;
+        self.known.origin.netns = self.netns;
+        Ok(())
     }
 }
 
@@ -63,6 +70,10 @@ pub fn run(
         rows = flows(&skel.maps.counts, &mut owners, &mut known)?;
         Ok(())
     })?;
+    owners.look_again();
+    for row in rows.iter_mut().filter(|row| row.known.owner.is_none()) {
+        row.look_up(&mut owners)?;
+    }
     if format == Format::Text {
         header(args, session.out.buffer());
     }
@@ -90,16 +101,17 @@ fn flows(
         };
         let (key, _) = decode::<tcpretrans_flow>(&bytes)?;
         let (count, _) = decode::<tcpretrans_count>(&value)?;
-        let known = known.entry(bytes).or_default();
-        if known.owner.is_none() {
-            *known = owners.complete(origin!(count.origin))?;
-            known.origin.netns = key.netns;
-        }
-        rows.push(Row {
+        let mut row = Row {
             flow: flow!(key.flow),
+            netns: key.netns,
             count,
-            known: known.clone(),
-        });
+            known: known.remove(&bytes).unwrap_or_default(),
+        };
+        if row.known.owner.is_none() {
+            row.look_up(owners)?;
+        }
+        known.insert(bytes, row.known.clone());
+        rows.push(row);
     }
     rows.sort_by_key(|row| (row.flow.ip_version(), row.total(), row.flow));
     Ok(rows)
