@@ -16,6 +16,7 @@ use common::event::decode;
 use common::hooks::{Alternative, Hook};
 use common::net::Ports;
 use common::origin::{OWNER, Owners, SOCKET_FILES};
+use common::probe::page_size;
 use common::session::Session;
 use common::symbols::{KernelSymbols, function_range, write_stack};
 use common::time::EventClock;
@@ -99,6 +100,9 @@ const LISTEN: Hook = Hook {
     ],
 };
 
+/// With its stack, a drop takes more than a kilobyte.
+const RING_BYTES: u32 = 16 << 20;
+
 pub struct Tcpdrop;
 
 impl Tool for Tcpdrop {
@@ -134,7 +138,12 @@ impl Tool for Tcpdrop {
                 rodata.wanted_reasons = wanted.bits();
                 rodata.counting = args.count.into();
                 rodata.want_stack = (!args.count).into();
+                rodata.ring_wakeup_bytes = u64::from(RING_BYTES) / 4;
             }
+            open.maps.events.set_max_entries(match args.count {
+                true => page_size(),
+                false => RING_BYTES,
+            })?;
             open.maps.counts.set_autocreate(args.count)?;
             Ok(())
         })?;
@@ -162,6 +171,8 @@ impl Tool for Tcpdrop {
             });
         }
 
+        // Now rather than when the first packets are dropped.
+        symbols.name(0);
         let mut owners = Owners::new(attached.take_link(SOCKET_FILES))?;
         let table = row::table(args.general.format(false), args.owner);
         table.header(session.out.buffer());
