@@ -848,7 +848,7 @@ fn text_is_bccs_and_stacks_are_below_it() {
         .iter()
         .map(|f| f.as_str().expect("a name"))
         .collect();
-    for stack in [frames.to_vec(), in_json.iter().map(|f| *f).collect()] {
+    for stack in [frames.to_vec(), in_json] {
         let names: Vec<_> = stack
             .iter()
             .map(|frame| frame.trim_start_matches('\t'))
