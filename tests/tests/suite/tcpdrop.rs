@@ -101,6 +101,15 @@ fn assert_reason(row: &Value, reason: &str, function: &str) {
     }
 }
 
+/// The owner is this process. Before Linux 5.15 one that has just begun to connect may
+/// be gone before it is looked for.
+#[track_caller]
+fn assert_owner(row: &Value) {
+    if kernel() >= (5, 15) || row["owner_pid"] != Value::Null {
+        assert_eq!(row["owner_pid"], std::process::id(), "{row}");
+    }
+}
+
 /// Nothing of the tracing itself is in a stack: it begins where the packet was freed.
 #[track_caller]
 fn assert_stack_is_clean(frames: &[&str]) {
@@ -496,7 +505,7 @@ fn a_firewalls_drops_are_shown() {
             assert_eq!(row["netns"], host.inode());
             if hook == "output" {
                 assert_eq!(row["state"], "SYN_SENT");
-                assert_eq!(row["owner_pid"], std::process::id(), "{row}");
+                assert_owner(row);
             } else {
                 assert_eq!(
                     (&row["state"], &row["ifname"]),
@@ -567,7 +576,7 @@ fn segments_without_a_route_are_shown() {
     assert!(dropped >= 1);
     assert_eq!(rows.len() as u64, dropped, "{rows:#?}");
     for row in &rows {
-        assert_reason(row, "IP_OUTNOROUTES", "tcp_sendmsg");
+        assert_reason(row, "IP_OUTNOROUTES", "__ip_queue_xmit");
         assert_eq!(
             (&row["saddr"], &row["daddr"]),
             (&Pair::LEFT.into(), &Pair::RIGHT.into())
@@ -723,11 +732,14 @@ fn the_cgroup_is_the_sockets() {
         nft_drop("output", "tcp dport { 4001, 4002 }");
         send_bad(V4, 1); // no socket, no cgroup
         for (group, port) in [(&outside, 4001), (&below, 4002)] {
+            let before = nft_dropped();
             let connect = format!(": </dev/tcp/127.0.0.1/{port}");
-            let ended = group
-                .command("timeout".as_ref(), &["0.2", "bash", "-c", &connect])
-                .status();
-            assert_eq!(ended.expect("bash").code(), Some(124));
+            let mut client = group.command("bash".as_ref(), &["-c", &connect]);
+            let mut client = client.spawn().expect("bash");
+            until("a SYN is dropped", Instant::now() + PATIENCE, || {
+                (nft_dropped() > before).then_some(())
+            });
+            client.kill().and_then(|()| client.wait()).expect("end it");
         }
     });
     let rows = tool.stop().success().json();
@@ -866,7 +878,9 @@ fn counts_are_exact() {
         lines[1].starts_with(name) && lines[1].contains(" tcp_v4_rcv+0x"),
         "{lines:#?}"
     );
-    assert!(lines[1].ends_with("      500"), "{lines:#?}");
+    // Both drops are made at the same place.
+    let most = if has_reasons() { 500 } else { 507 };
+    assert!(lines[1].ends_with(&format!(" {most:>9}")), "{lines:#?}");
 }
 
 /// Header, row, frames and an empty line.
@@ -932,12 +946,15 @@ fn text_is_bccs() {
         "{}",
         lines[0]
     );
-    let owner = format!("{:<7} ", std::process::id());
     let row = lines
         .iter()
         .find(|line| line.contains("SYN_SENT"))
         .expect("a row");
-    assert_eq!(&row[17..17 + owner.len()], owner);
+    let owner = row[17..24].trim_end();
+    assert!(
+        owner == std::process::id().to_string() || (owner == "-" && kernel() < (5, 15)),
+        "{row}"
+    );
     assert_eq!(&lines[1][17..35], "-       -         ");
 }
 
