@@ -100,6 +100,17 @@ const LISTEN: Hook = Hook {
     ],
 };
 
+/// What TCP itself throws away, on kernels that give no reasons; in the others
+/// the first hook sees it.
+const TCP: Hook = Hook {
+    name: "tcp",
+    alternatives: &[
+        Alternative::new("fentry", &["tcp_drop"]),
+        Alternative::new("kprobe", &["tcp_drop_kprobe"]),
+        Alternative::new("none", &[]),
+    ],
+};
+
 /// With its stack, a drop takes more than a kilobyte.
 const RING_BYTES: u32 = 16 << 20;
 
@@ -108,7 +119,7 @@ pub struct Tcpdrop;
 impl Tool for Tcpdrop {
     const NAME: &'static str = "tcpdrop";
     const OBJECT: &'static [u8] = bpf_object!("tcpdrop");
-    const HOOKS: &'static [Hook] = &[DROP, LISTEN, OWNER];
+    const HOOKS: &'static [Hook] = &[DROP, LISTEN, TCP, OWNER];
     type Args = Args;
 
     fn run(name: &str, args: Args) -> Result<()> {
@@ -120,6 +131,9 @@ impl Tool for Tcpdrop {
         let mut hooks = vec![&DROP];
         if wanted.has(reasons.overflow) {
             hooks.push(&LISTEN);
+        }
+        if !reasons.exist() {
+            hooks.push(&TCP);
         }
         if !args.count {
             hooks.push(&OWNER);
@@ -157,6 +171,13 @@ impl Tool for Tcpdrop {
             session.warn(
                 "SYNs that a full accept queue drops are not seen: \
                  this kernel allows neither fentry nor kprobes, and tells no function's address",
+            );
+        }
+
+        if attached.used.contains(&(TCP.name, "none")) {
+            session.warn(
+                "what TCP itself drops (bad flags, old data, no room) is not seen: \
+                 this kernel has no tcp_drop() that can be traced, and gives no reasons",
             );
         }
 

@@ -38,6 +38,11 @@ impl Reasons {
         Self { known, overflow }
     }
 
+    /// Whether the kernel gives any.
+    pub fn exist(&self) -> bool {
+        self.known.exist()
+    }
+
     /// What `--reason` and `--exclude-reason` leave.
     pub fn wanted(&mut self, only: Option<&str>, without: Option<&str>) -> Result<Wanted> {
         let mut wanted = Wanted::default();
@@ -83,8 +88,9 @@ impl Reasons {
 /// The symbol of an event's location.
 pub fn location(symbols: &mut KernelSymbols, addr: u64) -> Rc<str> {
     match addr {
-        // The function that the programs on it do not tell.
+        // IN_CONN_REQUEST and IN_TCP_DROP: the functions that programs are on.
         0 => "tcp_conn_request+0x0".into(),
+        1 => "tcp_drop+0x0".into(),
         addr => symbols.name(addr),
     }
 }

@@ -186,7 +186,7 @@ static __always_inline int turn_away(void *ctx, struct sock *sk, struct sk_buff 
 	if (!reason_wanted(reason_overflow) || !accept_queue_full(sk) ||
 	    !find_segment(&packet, &flow, skb))
 		return 0;
-	show(ctx, &packet, &flow, skb, sk, reason_overflow, 0);
+	show(ctx, &packet, &flow, skb, sk, reason_overflow, IN_CONN_REQUEST);
 	return 0;
 }
 
@@ -203,7 +203,7 @@ int BPF_KPROBE(conn_request_kprobe, void *rsk_ops, void *af_ops, struct sock *sk
 	return turn_away(ctx, sk, skb);
 }
 
-/* Where functions cannot be traced: the same a moment later. */
+/* Where functions cannot be traced: the same as turn_away() a moment later. */
 SEC("tp_btf/consume_skb")
 int consume_skb(__u64 *ctx)
 {
@@ -227,6 +227,32 @@ int consume_skb(__u64 *ctx)
 	if (sk)
 		show(ctx, &packet, &flow, skb, sk, reason_overflow, location);
 	return 0;
+}
+
+/*
+ * What TCP itself throws away, before Linux 5.17: it then frees the packet so that
+ * kfree_skb does not see it. Compilers often inline the function.
+ */
+static __always_inline int tcp_dropped(void *ctx, struct sock *sk, struct sk_buff *skb)
+{
+	struct packet packet;
+	struct flow flow;
+
+	if (reason_wanted(0) && find_segment(&packet, &flow, skb))
+		show(ctx, &packet, &flow, skb, sk, 0, IN_TCP_DROP);
+	return 0;
+}
+
+SEC("fentry/tcp_drop")
+int BPF_PROG(tcp_drop, struct sock *sk, struct sk_buff *skb)
+{
+	return tcp_dropped(ctx, sk, skb);
+}
+
+SEC("kprobe/tcp_drop")
+int BPF_KPROBE(tcp_drop_kprobe, struct sock *sk, struct sk_buff *skb)
+{
+	return tcp_dropped(ctx, sk, skb);
 }
 
 char LICENSE[] SEC("license") = "GPL";
