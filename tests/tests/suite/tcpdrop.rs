@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::process::Command;
@@ -554,6 +554,40 @@ fn a_received_packet_has_its_sockets_state() {
         assert_eq!(rows[0]["state"], Value::Null, "{rows:#?}");
     }
     drop(server);
+}
+
+/// A close drops nothing; unless there is something that nobody has read.
+#[test]
+fn ordinary_connections_show_nothing() {
+    let host = Host::new();
+    let tool = start(&host, &["--json"]);
+    let unread = host.within(|| {
+        for ip in [V4, V6] {
+            for _ in 0..5 {
+                connect_and_close(ip, ip);
+            }
+            let listener = TcpListener::bind((ip, 0)).expect("listen");
+            let to = listener.local_addr().expect("own address");
+            let mut client = TcpStream::connect(to).expect("connect");
+            let (mut server, _) = listener.accept().expect("accept");
+            client.write_all(b"request").expect("send");
+            assert_eq!(server.read(&mut [0; 100]).expect("receive"), 7);
+        }
+        let listener = TcpListener::bind((V4, 0)).expect("listen");
+        let to = listener.local_addr().expect("own address");
+        let mut client = TcpStream::connect(to).expect("connect");
+        client.write_all(b"unread").expect("send");
+        to.port()
+        // The listener goes with a connection that it has not accepted.
+    });
+    let rows = tool.stop().success().json();
+    assert_eq!(rows.len(), 1, "{rows:#?}");
+    assert_eq!(rows[0]["dport"], unread);
+    assert_eq!(rows[0]["flags"], serde_json::json!(["PSH", "ACK"]));
+    assert_eq!(rows[0]["state"], "CLOSE");
+    if kernel() >= (6, 12) {
+        assert_reason(&rows[0], "QUEUE_PURGE", "tcp_disconnect");
+    }
 }
 
 /// A segment without an IP header: what its socket says is shown.

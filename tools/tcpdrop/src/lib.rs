@@ -148,6 +148,7 @@ impl Tool for Tcpdrop {
                 rodata.consume_skb_params = consume_skb_params;
                 (rodata.state_process, rodata.state_process_end) = state_process.unwrap_or((0, 0));
                 rodata.reason_overflow = reasons.overflow;
+                rodata.reason_purge = reasons.purge;
                 rodata.filter_reasons = wanted.is_filter().into();
                 rodata.wanted_reasons = wanted.bits();
                 rodata.counting = args.count.into();

@@ -29,13 +29,23 @@ pub struct Shown {
 pub struct Reasons {
     known: DropReasons,
     pub overflow: u32,
+    /// Of what is left in a socket's queue when it goes.
+    pub purge: u32,
 }
 
 impl Reasons {
     pub fn of_kernel(btf: &KernelBtf) -> Self {
         let mut known = DropReasons::of_kernel(btf);
         let overflow = known.own(OVERFLOW, OWN_CODES + 1);
-        Self { known, overflow }
+        let purge = ["QUEUE_PURGE", "NOT_SPECIFIED"]
+            .iter()
+            .find_map(|name| known.code(name))
+            .unwrap_or(0);
+        Self {
+            known,
+            overflow,
+            purge,
+        }
     }
 
     /// Whether the kernel gives any.

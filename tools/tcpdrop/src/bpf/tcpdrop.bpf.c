@@ -17,6 +17,8 @@ const volatile __u8 counting = 0;
 
 /* The reason of a SYN that a full accept queue turns away, for which the kernel has none. */
 const volatile __u32 reason_overflow = 0;
+/* The reason for what is left in the queue of a socket that goes; before Linux 6.8 one of many. */
+const volatile __u32 reason_purge = 0;
 /* Where tcp_rcv_state_process() begins and ends. */
 const volatile __u64 state_process = 0;
 const volatile __u64 state_process_end = 0;
@@ -165,7 +167,15 @@ int kfree_skb(__u64 *ctx)
 	struct flow flow;
 	struct sock *sk;
 
-	if (!reason_wanted(reason) || !find_segment(&packet, &flow, skb))
+	if (!reason_wanted(reason))
+		return 0;
+	/*
+	 * The FIN of an ordinary close. TCP has taken its header off and acted on
+	 * it; that nobody read it from the queue is no loss.
+	 */
+	if (reason == reason_purge && !BPF_CORE_READ(skb, len))
+		return 0;
+	if (!find_segment(&packet, &flow, skb))
 		return 0;
 	sk = kfree_skb_rx_sk(ctx);
 	if (!sk)
