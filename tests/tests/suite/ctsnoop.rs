@@ -210,7 +210,7 @@ fn numbers(rows: &[&Value], key: &str) -> BTreeSet<u64> {
 }
 
 /// What the tool says at the end of a namespace.
-fn compared<'r>(rows: &'r [Value], netns: u64) -> &'r Value {
+fn compared(rows: &[Value], netns: u64) -> &Value {
     rows.iter()
         .find(|row| row["traced"].is_object() && row["netns"] == netns)
         .expect("the comparison")
