@@ -12,7 +12,7 @@ complete -c ctsnoop -l addr -d 'Only flows with an end at this address or in thi
 complete -c ctsnoop -l netns-id -d 'Only this network namespace, by its inode number' -r
 complete -c ctsnoop -l pid-netns -d 'Only the network namespace of this process' -r
 complete -c ctsnoop -l duration -d 'End after this many seconds' -r
-complete -c ctsnoop -l cgroup -d 'Only what belongs to this cgroup (a directory of cgroup v2) or to a cgroup below it' -r
+complete -c ctsnoop -l cgroup -d 'Only what belongs to this cgroup (a directory of cgroup v2) or to a cgroup below it' -r -f -a "(__fish_complete_directories)"
 complete -c ctsnoop -s n -l new -d 'Only new entries: nothing that is refused'
 complete -c ctsnoop -s d -l destroy -d 'Entries that end as well'
 complete -c ctsnoop -s c -l summary -d 'Reports of counts instead of events: one at the end, or one per interval'
