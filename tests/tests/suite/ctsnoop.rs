@@ -585,26 +585,45 @@ fn entries_that_make_room_are_told() {
     }
 }
 
+/// Two connections that a rule gives the same port: the second clashes.
 #[test]
 fn a_failed_insertion_is_told() {
-    // The same entry twice: the second is refused to its maker.
     for way in ways() {
         let net = Net::new();
+        net.left()
+            .run("nft add rule ip n post udp dport 9 snat to 10.77.0.1:4000");
         let failed = net.stat("insert_failed");
         let tool = net.start(way, &[]);
-        let make = "conntrack -I -p udp -s 10.1.0.1 -d 10.1.0.2 --sport 5 --dport 6 --timeout 1000";
-        net.left().run(make);
-        let again = net.left().within(|| {
-            let mut words = make.split(' ');
-            let output = Command::new(words.next().unwrap()).args(words).output();
-            output.expect("conntrack")
-        });
-        assert!(!again.status.success());
+        let first = net.send(Pair::LEFT, Pair::RIGHT, [9].into_iter());
+        let second = net.send(Pair::LEFT, Pair::RIGHT, [9].into_iter());
         let rows = tool.stop().success().json();
-        let counted = net.stat("insert_failed") - failed;
+        assert_eq!((first.refused, second.refused), (0, 1), "{way}");
+        assert_eq!(net.stat("insert_failed") - failed, 1);
+        let new = events(&rows, "NEW");
+        assert_eq!(new.len(), 1, "{way}: {new:#?}");
+        assert_eq!(new[0]["sport"], first.port);
         let told = events(&rows, "INSERT_FAILED");
-        let count: u64 = told.iter().filter_map(|row| row["count"].as_u64()).sum();
-        assert_eq!(count, counted, "{way}: {rows:#?}");
+        assert_eq!(told.len(), 1, "{way}: {rows:#?}");
+        assert_eq!(told[0]["count"], 1);
+        if *way != NETLINK {
+            assert_eq!(told[0]["sport"], second.port);
+            assert_eq!(told[0]["reply_dport"], 4000);
+            assert_ours(told[0]);
+        }
+        // The kernel counts it as dropped, too.
+        assert!(events(&rows, "FULL").is_empty(), "{way}: {rows:#?}");
+    }
+}
+
+/// An entry that a process makes itself is that process's.
+#[test]
+fn entries_that_are_made_by_hand_are_told() {
+    for way in ways() {
+        let net = Net::new();
+        let tool = net.start(way, &["-n"]);
+        net.left()
+            .run("conntrack -I -p udp -s 10.1.0.1 -d 10.1.0.2 --sport 5 --dport 6 --timeout 1000");
+        let rows = tool.stop().success().json();
         let new = events(&rows, "NEW");
         assert_eq!(new.len(), 1, "{way}: {new:#?}");
         assert_eq!(
