@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context, Result};
 use common::error::errno;
 use common::flow::Flow;
-use common::netlink::{Netlink, attributes};
+use common::netlink::{Message, Netlink, attributes};
 use common::netns;
 use netlink_packet_core::NetlinkPayload;
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
@@ -25,6 +25,7 @@ const NFNLGRP_CONNTRACK_DESTROY: u32 = 3;
 /// Message types: the subsystem (ctnetlink) and the message.
 const CT_NEW: u16 = 1 << 8;
 const CT_DELETE: u16 = 1 << 8 | 2;
+const CT_GET_STATS_CPU: u16 = 1 << 8 | 4;
 /// `struct nfgenmsg`
 const HEADER: usize = 4;
 
@@ -150,6 +151,15 @@ impl Listeners {
 /// A socket in the namespace of the calling thread.
 fn listen(want_destroy: bool) -> Result<Netlink> {
     let mut netlink = Netlink::new(libc::NETLINK_NETFILTER)?;
+    // A request waits until the kernel has loaded nf_conntrack_netlink, who
+    // joins a group does not: the first events would be missed.
+    let request = Message {
+        kind: CT_GET_STATS_CPU,
+        bytes: vec![0; HEADER],
+    };
+    netlink
+        .dump(&request)
+        .context("ask ctnetlink (nf_conntrack_netlink, CAP_NET_ADMIN)")?;
     let socket = netlink.socket();
     setsockopt(socket, RcvBufForce, &RECEIVE_BUFFER)
         .context("listen for conntrack events (CAP_NET_ADMIN)")?;
