@@ -695,6 +695,31 @@ fn other_namespaces_are_not_told() {
     }
 }
 
+/// One that is only kept open is found by its number.
+#[test]
+fn a_namespace_without_processes_is_found() {
+    for way in two_ways() {
+        let pair = Pair::new();
+        pair.left.run("nft add table inet t");
+        pair.left
+            .run("nft add chain inet t out { type filter hook output priority 0 ; }");
+        pair.left.run("nft add rule inet t out ct state new accept");
+        let inode = pair.left.inode();
+        let mut command = command("ctsnoop");
+        command.env("BPFCC_RS_HOOKS", forced(way)).args([
+            "--verbose",
+            "--json",
+            "--netns-id",
+            &inode.to_string(),
+        ]);
+        let tool = Tool::spawn(command);
+        pair.left.run(&format!("ping -c1 -W20 {}", Pair::RIGHT));
+        let rows = tool.stop().success().json();
+        assert_eq!(events(&rows, "NEW").len(), 1, "{way}: {rows:#?}");
+        assert_eq!(compared(&rows, inode)["kernel"]["entries"], 1, "{way}");
+    }
+}
+
 /// Without a filter all namespaces are told.
 #[test]
 fn all_namespaces_are_told() {

@@ -2,9 +2,11 @@
 //! What the kernel itself counts: the fill of the table of each network
 //! namespace and the statistics per CPU.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use common::netns;
@@ -90,6 +92,8 @@ pub fn events_are_off() -> bool {
 /// The namespaces that are traced: all, or one by its inode number.
 pub struct Namespaces {
     only: Option<u32>,
+    /// Where the one was found, if no process is in it.
+    place: RefCell<Option<PathBuf>>,
     /// When tracing began; a namespace that is not in it began after that.
     before: BTreeMap<u32, Stats>,
 }
@@ -99,6 +103,7 @@ impl Namespaces {
     pub fn new(only: u32) -> Self {
         let mut namespaces = Self {
             only: (only != 0).then_some(only),
+            place: RefCell::new(None),
             before: BTreeMap::new(),
         };
         namespaces.before = namespaces.stats();
@@ -108,14 +113,27 @@ impl Namespaces {
     /// Those that can be found now. They are not to be kept: an open file keeps
     /// a namespace alive.
     pub fn open(&self) -> BTreeMap<u32, File> {
+        let at = |place: &PathBuf| {
+            let file = File::open(place).ok()?;
+            (inode(&file) == self.only).then_some(file)
+        };
+        if let (Some(only), Some(file)) = (self.only, self.place.borrow().as_ref().and_then(at)) {
+            return [(only, file)].into();
+        }
         let mut found = netns::all();
         if let Ok(own) = netns::own() {
             if let Some(inode) = inode(&own) {
                 found.insert(inode, own);
             }
         }
-        if let Some(only) = self.only {
-            found.retain(|inode, _| *inode == only);
+        let Some(only) = self.only else {
+            return found;
+        };
+        found.retain(|inode, _| *inode == only);
+        if found.is_empty() {
+            let place = kept(only);
+            found.extend(place.as_ref().and_then(at).map(|file| (only, file)));
+            *self.place.borrow_mut() = place;
         }
         found
     }
@@ -131,6 +149,27 @@ impl Namespaces {
     pub fn before(&self, netns: u32) -> Stats {
         self.before.get(&netns).copied().unwrap_or_default()
     }
+}
+
+/// A place by which a namespace is kept that no process is in: where it is
+/// mounted, or a file that a process has open.
+fn kept(netns: u32) -> Option<PathBuf> {
+    let name = format!("net:[{netns}]");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounted = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        (fields.next()? == name).then(|| fields.next())?
+    });
+    if let Some(path) = mounted {
+        return Some(path.into());
+    }
+    fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|process| fs::read_dir(process.path().join("fd")).ok())
+        .flat_map(|files| files.flatten())
+        .map(|file| file.path())
+        .find(|path| fs::read_link(path).is_ok_and(|link| link.as_os_str() == name.as_str()))
 }
 
 pub fn inode(file: &File) -> Option<u32> {

@@ -50,10 +50,7 @@ pub fn run(
     };
     source.rescan()?;
     if source.listeners.is_empty() {
-        bail!(
-            "netns {}: cannot be found: no process is in it",
-            args.net.inode()
-        );
+        bail!("netns {}: cannot be found", args.net.inode());
     }
     session.ready()?;
     session.warn(

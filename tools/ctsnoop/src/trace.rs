@@ -170,7 +170,7 @@ impl Trace {
             return;
         }
         let kernel = match after {
-            None => "gone, or no process is in it".to_owned(),
+            None => "gone".to_owned(),
             Some(after) => format!(
                 "{} -> {} entries (of {}), {} dropped, {} early drops, {} failed insertions",
                 before.entries,
