@@ -199,7 +199,11 @@ impl Session {
         let mut ticks = 1;
         let mut drained = 0;
         loop {
-            let pause = if drained == 0 { DRAIN_IDLE } else { DRAIN_BUSY };
+            let pause = match drained {
+                0 => DRAIN_IDLE,
+                BATCH.. => Duration::ZERO,
+                _ => DRAIN_BUSY,
+            };
             let tick = start + TICK.saturating_mul(ticks);
             let end = self.wait(tick.min(Instant::now() + pause), None)?;
             drained = source.drain(&mut out)?;
@@ -278,7 +282,7 @@ impl Session {
 
 /// Where [`Session::follow`] has events from.
 pub trait Source {
-    /// Writes what has come; how many events.
+    /// Writes what has come, up to some thousand events; how many.
     fn drain(&mut self, out: &mut Output) -> Result<usize>;
 
     /// Called every second. `false` ends the session.
