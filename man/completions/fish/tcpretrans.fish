@@ -5,7 +5,7 @@ complete -c tcpretrans -l addr -d 'Only flows with an end at this address or in 
 complete -c tcpretrans -l netns-id -d 'Only this network namespace, by its inode number' -r
 complete -c tcpretrans -l pid-netns -d 'Only the network namespace of this process' -r
 complete -c tcpretrans -l duration -d 'End after this many seconds' -r
-complete -c tcpretrans -l cgroup -d 'Only what belongs to this cgroup (a directory of cgroup v2) or to a cgroup below it' -r
+complete -c tcpretrans -l cgroup -d 'Only what belongs to this cgroup (a directory of cgroup v2) or to a cgroup below it' -r -f -a "(__fish_complete_directories)"
 complete -c tcpretrans -s s -l sequence -d 'Include a column with the TCP sequence number'
 complete -c tcpretrans -s l -l lossprobe -d 'Include tail loss probe attempts (type L)'
 complete -c tcpretrans -s c -l count -d 'Count the retransmits of each flow, and print when interrupted'
