@@ -319,17 +319,18 @@ fn overflow(listen: &str, to: &str, alternative: Option<&str>) {
     if let Some(alternative) = alternative {
         command.env("BPFCC_RS_HOOKS", format!("listen={alternative}"));
     }
+    // First: that it finds the owner at once.
+    let (queue, clients, port) = host.within(|| full_listener(listen, to));
     let tool = Tool::spawn(command);
-    let (queue, port, dropped) = host.within(|| {
-        let (listener, clients, port) = full_listener(listen, to);
+    let dropped = host.within(|| {
+        let before = counter("TcpExt", "ListenOverflows");
         for _ in 0..3 {
             unanswered(addr(to), port);
         }
-        let dropped = counter("TcpExt", "ListenOverflows");
-        ((listener, clients), port, dropped)
+        counter("TcpExt", "ListenOverflows") - before
     });
     let ended = tool.stop().success();
-    drop(queue);
+    drop((queue, clients));
     if let Some(alternative) = alternative {
         let used = format!("listen: using {alternative}");
         assert!(ended.stderr.contains(&used), "{}", ended.stderr);

@@ -34,9 +34,14 @@ struct {
 
 static __always_inline bool reason_wanted(__u32 reason)
 {
-	__u32 bit = (reason >> 16 & 7) << 8 | (reason & 0xff);
+	__u64 bit = (reason >> 16 & 7) << 8 | (reason & 0xff), word = bit / 64;
 
-	return !filter_reasons || wanted_reasons[bit / 64] >> bit % 64 & 1;
+	if (!filter_reasons)
+		return true;
+	/* The verifier must see that the very register that is bounded is used. */
+	barrier_var(word);
+	word &= sizeof(wanted_reasons) / sizeof(wanted_reasons[0]) - 1;
+	return wanted_reasons[word] >> bit % 64 & 1;
 }
 
 static __always_inline void count(__u64 location, __u32 reason)
