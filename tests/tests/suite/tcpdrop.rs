@@ -716,6 +716,32 @@ fn drops_are_filtered() {
     );
 }
 
+/// Every kernel's verifier takes all filters at once.
+#[test]
+fn filters_load_together() {
+    let cgroup = Cgroup::new();
+    let own = std::process::id().to_string();
+    let mut args = vec![
+        "--duration",
+        "1",
+        "-6",
+        "-L",
+        "1,2",
+        "-D",
+        "3",
+        "--addr",
+        "fd00::/8",
+    ];
+    args.extend(["--cgroup", cgroup.path(), "--pid-netns", &own]);
+    if has_reasons() {
+        args.extend(["--reason", "NO_SOCKET,TCP_LISTEN_OVERFLOW"]);
+    }
+    for more in ["--owner", "-c", "--json"] {
+        let ended = run("tcpdrop", &[&args[..], &[more]].concat()).success();
+        assert!(ended.lines().len() <= 1, "{}", ended.stdout);
+    }
+}
+
 /// The namespace of a process is that of the tool's own thread's process here.
 #[test]
 fn a_processs_namespace_is_chosen() {
