@@ -22,7 +22,7 @@ const volatile __u32 reason_purge = 0;
 /* Where tcp_rcv_state_process() begins and ends. */
 const volatile __u64 state_process = 0;
 const volatile __u64 state_process_end = 0;
-/* Set from the kernel's type information; the second, from Linux 6.4 (dd1b527831a3) on, is the location. */
+/* Set from the kernel's type information: from Linux 6.4 (dd1b527831a3) on there is a location. */
 const volatile __u8 consume_skb_params = 1;
 
 struct {
