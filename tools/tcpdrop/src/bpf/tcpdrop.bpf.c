@@ -17,7 +17,7 @@ const volatile __u8 counting = 0;
 
 /* The reason of a SYN that a full accept queue turns away, for which the kernel has none. */
 const volatile __u32 reason_overflow = 0;
-/* The reason for what is left in the queue of a socket that goes; before Linux 6.8 one of many. */
+/* The reason for what is left in the queue of a socket that goes; on older kernels one of many. */
 const volatile __u32 reason_purge = 0;
 /* Where tcp_rcv_state_process() begins and ends. */
 const volatile __u64 state_process = 0;
