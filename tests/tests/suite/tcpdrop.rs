@@ -534,21 +534,26 @@ fn a_firewalls_drops_are_shown() {
 #[test]
 fn a_received_packet_has_its_sockets_state() {
     let host = Host::new();
-    let tool = start(&host, &["--json"]);
     let (client, server) = host.within(|| {
         let listener = TcpListener::bind((V4, 0)).expect("listen");
-        let to = listener.local_addr().expect("own address");
-        let client = TcpStream::connect(to).expect("connect");
-        let (server, _) = listener.accept().expect("accept");
+        let client = TcpStream::connect(listener.local_addr().expect("own address"));
+        (
+            client.expect("connect"),
+            listener.accept().expect("accept").0,
+        )
+    });
+    // Then: that it finds the owner at once.
+    let tool = start(&host, &["--json"]);
+    host.within(|| {
+        let port = |end: std::io::Result<SocketAddr>| end.expect("an address").port();
+        let ports = (port(client.local_addr()), port(client.peer_addr()));
         // Neither ACK nor SYN nor RST: no such segment can be.
-        let from = client.local_addr().expect("own address");
-        let mut bytes = segment((from.port(), to.port()), FIN);
+        let mut bytes = segment(ports, FIN);
         sum(&mut bytes);
         send(V4, &[packet(V4, &[], TCP, &bytes)]);
         // What is sent after it comes after it.
         (&client).write_all(b"after").expect("send");
         assert_eq!((&server).read(&mut [0; 9]).expect("receive"), 5);
-        (client, server)
     });
     let from = client.local_addr().expect("own address").port();
     let ended = tool.stop().success();
