@@ -215,9 +215,24 @@ fn send(ip: IpAddr, packets: &[Vec<u8>]) {
 
 const TCP: u8 = 6;
 
+/// Sends TCP packets with bad checksums, and waits until all were refused: they may
+/// be handled later, by ksoftirqd.
+fn send_refused(ip: IpAddr, packets: &[Vec<u8>]) {
+    let errors = || counter("Tcp", "InCsumErrors");
+    let before = errors();
+    // Fewer than a CPU's backlog takes.
+    for some in packets.chunks(500) {
+        send(ip, some);
+    }
+    let wanted = before + packets.len() as u64;
+    until("all are refused", Instant::now() + PATIENCE, || {
+        (errors() >= wanted).then_some(())
+    });
+}
+
 /// `n` packets that every TCP refuses.
 fn send_bad(ip: IpAddr, n: usize) {
-    send(
+    send_refused(
         ip,
         &vec![packet(ip, &[], TCP, &segment((1000, 2000), ACK)); n],
     );
@@ -319,17 +334,18 @@ fn overflow(listen: &str, to: &str, alternative: Option<&str>) {
     if let Some(alternative) = alternative {
         command.env("BPFCC_RS_HOOKS", format!("listen={alternative}"));
     }
+    // First: that it finds the owner at once.
+    let (queue, clients, port) = host.within(|| full_listener(listen, to));
     let tool = Tool::spawn(command);
-    let (queue, port, dropped) = host.within(|| {
-        let (listener, clients, port) = full_listener(listen, to);
+    let dropped = host.within(|| {
+        let before = counter("TcpExt", "ListenOverflows");
         for _ in 0..3 {
             unanswered(addr(to), port);
         }
-        let dropped = counter("TcpExt", "ListenOverflows");
-        ((listener, clients), port, dropped)
+        counter("TcpExt", "ListenOverflows") - before
     });
     let ended = tool.stop().success();
-    drop(queue);
+    drop((queue, clients));
     if let Some(alternative) = alternative {
         let used = format!("listen: using {alternative}");
         assert!(ended.stderr.contains(&used), "{}", ended.stderr);
@@ -376,28 +392,25 @@ fn syns_to_a_full_accept_queue_are_shown() {
 
 #[test]
 fn every_alternative_sees_the_full_queue() {
-    // What this host allows is what `xtask verify` finds too.
-    let table = run_command({
-        let mut verify = Command::new(bin("xtask"));
-        verify.args(["verify", "--table"]);
-        verify
-    });
     for alternative in ["fentry", "kprobe", "tp_btf"] {
-        let works = table
-            .stdout
-            .lines()
-            .chain(table.stderr.lines())
-            .any(|line| line.starts_with(&format!("tcpdrop\tlisten\t{alternative}\tworks")));
-        if alternative == "tp_btf" {
-            assert!(works, "{}", table.stdout);
-            if kernel() < (6, 4) {
-                continue; // it does not tell where, and says so: next test
+        if alternative == "tp_btf" && kernel() < (6, 4) {
+            continue; // it does not tell where, and the tool says so: next test
+        }
+        // Other kernels may allow neither fentry nor kprobes.
+        if alternative != "tp_btf" && !in_vm() {
+            let mut command = command("tcpdrop");
+            command
+                .args(["--duration", "1"])
+                .env("BPFCC_RS_HOOKS", format!("listen={alternative}"));
+            let ended = run_command(command);
+            if !ended.status.success() {
+                let said = format!("cannot trace listen: {alternative}: ");
+                assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+                continue;
             }
         }
-        if works {
-            overflow("127.0.0.1", "127.0.0.1", Some(alternative));
-            overflow("::", "::1", Some(alternative));
-        }
+        overflow("127.0.0.1", "127.0.0.1", Some(alternative));
+        overflow("::", "::1", Some(alternative));
     }
 }
 
@@ -439,7 +452,7 @@ fn bad_checksums_are_shown_with_their_headers() {
     add(V6, &two, 60, ACK, &["ACK"]);
     host.within(|| {
         for (ip, bytes) in &packets {
-            send(*ip, std::slice::from_ref(bytes));
+            send_refused(*ip, std::slice::from_ref(bytes));
         }
     });
     let errors = host.within(|| counter("Tcp", "InCsumErrors"));
@@ -521,18 +534,26 @@ fn a_firewalls_drops_are_shown() {
 #[test]
 fn a_received_packet_has_its_sockets_state() {
     let host = Host::new();
-    let tool = start(&host, &["--json"]);
     let (client, server) = host.within(|| {
         let listener = TcpListener::bind((V4, 0)).expect("listen");
-        let to = listener.local_addr().expect("own address");
-        let client = TcpStream::connect(to).expect("connect");
-        let (server, _) = listener.accept().expect("accept");
+        let client = TcpStream::connect(listener.local_addr().expect("own address"));
+        (
+            client.expect("connect"),
+            listener.accept().expect("accept").0,
+        )
+    });
+    // Then: that it finds the owner at once.
+    let tool = start(&host, &["--json"]);
+    host.within(|| {
+        let port = |end: std::io::Result<SocketAddr>| end.expect("an address").port();
+        let ports = (port(client.local_addr()), port(client.peer_addr()));
         // Neither ACK nor SYN nor RST: no such segment can be.
-        let from = client.local_addr().expect("own address");
-        let mut bytes = segment((from.port(), to.port()), FIN);
+        let mut bytes = segment(ports, FIN);
         sum(&mut bytes);
         send(V4, &[packet(V4, &[], TCP, &bytes)]);
-        (client, server)
+        // What is sent after it comes after it.
+        (&client).write_all(b"after").expect("send");
+        assert_eq!((&server).read(&mut [0; 9]).expect("receive"), 5);
     });
     let from = client.local_addr().expect("own address").port();
     let ended = tool.stop().success();
@@ -566,12 +587,6 @@ fn ordinary_connections_show_nothing() {
             for _ in 0..5 {
                 connect_and_close(ip, ip);
             }
-            let listener = TcpListener::bind((ip, 0)).expect("listen");
-            let to = listener.local_addr().expect("own address");
-            let mut client = TcpStream::connect(to).expect("connect");
-            let (mut server, _) = listener.accept().expect("accept");
-            client.write_all(b"request").expect("send");
-            assert_eq!(server.read(&mut [0; 100]).expect("receive"), 7);
         }
         let listener = TcpListener::bind((V4, 0)).expect("listen");
         let to = listener.local_addr().expect("own address");
@@ -635,26 +650,24 @@ fn segments_without_a_route_are_shown() {
 fn udp_never_shows() {
     let host = Host::new();
     let tool = start(&host, &["--json"]);
-    let (closed, dropped) = host.within(|| {
+    host.within(|| {
         nft_drop("input", "udp dport 4444");
         for ip in [V4, V6] {
             let udp = UdpSocket::bind((ip, 0)).expect("bind");
             for port in [4444, 4445] {
-                // What the one before has met comes back as this one's error.
                 for _ in 0..3 {
-                    let _ = udp.send_to(b"datagram", (ip, port));
+                    udp.send_to(b"datagram", (ip, port)).expect("send");
                 }
             }
         }
         send(V4, &[packet(V4, &[], 17, &[0, 1, 0, 1, 0, 8, 0xba, 0xd0])]);
-        (
-            counter("Udp", "NoPorts") + counter("Udp", "InCsumErrors"),
-            nft_dropped(),
-        )
+        // Those of IPv6 have counters of their own.
+        until("all are dropped", Instant::now() + PATIENCE, || {
+            let udp = |name| counter("Udp", name);
+            (udp("NoPorts") == 3 && udp("InCsumErrors") == 1 && nft_dropped() == 6).then_some(())
+        });
+        send_bad(V4, 1);
     });
-    assert!(closed >= 2 && dropped == 6, "{closed} {dropped}");
-    // The tool has seen what came before.
-    host.within(|| send_bad(V4, 1));
     let rows = tool.stop().success().json();
     assert_eq!(rows.len(), 1, "{rows:#?}");
     assert_eq!(
@@ -704,7 +717,7 @@ fn drops_are_filtered() {
     let rows = shown(&host, &options, || {
         for port in [2000, 3000] {
             for ip in [V4, V6] {
-                send(ip, &[packet(ip, &[], TCP, &segment((1000, port), ACK))]);
+                send_refused(ip, &[packet(ip, &[], TCP, &segment((1000, port), ACK))]);
             }
         }
     });
@@ -716,6 +729,32 @@ fn drops_are_filtered() {
         rows.iter().all(|row| row["netns"] != host.inode()),
         "{rows:#?}"
     );
+}
+
+/// Every kernel's verifier takes all filters at once.
+#[test]
+fn filters_load_together() {
+    let cgroup = Cgroup::new();
+    let own = std::process::id().to_string();
+    let mut args = vec![
+        "--duration",
+        "1",
+        "-6",
+        "-L",
+        "1,2",
+        "-D",
+        "3",
+        "--addr",
+        "fd00::/8",
+    ];
+    args.extend(["--cgroup", cgroup.path(), "--pid-netns", &own]);
+    if has_reasons() {
+        args.extend(["--reason", "NO_SOCKET,TCP_LISTEN_OVERFLOW"]);
+    }
+    for more in ["--owner", "-c", "--json"] {
+        let ended = run("tcpdrop", &[&args[..], &[more]].concat()).success();
+        assert!(ended.lines().len() <= 1, "{}", ended.stdout);
+    }
 }
 
 /// The namespace of a process is that of the tool's own thread's process here.
@@ -1001,10 +1040,10 @@ fn a_storm_is_shown_or_counted() {
     let _alone = MayAttach::alone();
     let host = Host::new();
     let tool = start(&host, &["--json"]);
-    let rounds = if in_vm() { 10 } else { 40 };
+    let rounds = if in_vm() { 20 } else { 80 };
     host.within(|| {
         for _ in 0..rounds {
-            send_bad(V4, 1000);
+            send_bad(V4, 500);
         }
     });
     let errors = host.within(|| counter("Tcp", "InCsumErrors"));
@@ -1012,6 +1051,6 @@ fn a_storm_is_shown_or_counted() {
     let rows = ended.json();
     let shown = rows.iter().filter(|row| row["sport"] == 1000).count() as u64;
     assert_eq!(shown + ended.lost(), errors);
-    assert_eq!(errors, rounds * 1000);
+    assert_eq!(errors, rounds * 500);
     assert!(shown > 0);
 }

@@ -37,20 +37,18 @@ event!(tcpdrop_key);
 #[derive(Parser, Debug)]
 #[command(after_help = "\
 Examples:
-  tcpdrop                       trace the kernel's TCP drops
-  tcpdrop -4                    trace IPv4 only
-  tcpdrop -6                    trace IPv6 only
-  tcpdrop --netns-id 4026531833 only this network namespace
-  tcpdrop --pid-netns 181       only the network namespace of process 181
-  tcpdrop -L 80,443             only these local ports
-  tcpdrop --addr 192.0.2.0/24   only to and from this network
-  tcpdrop --reason NETFILTER_DROP
-                                only what a firewall drops
-  tcpdrop --exclude-reason NO_SOCKET,TCP_OLD_DATA
-                                all but these reasons
-  tcpdrop -c --duration 60      count for a minute, by reason and place
-  tcpdrop --owner               with the process that owns the socket
-  tcpdrop --json                one JSON object per line")]
+  tcpdrop                            trace the kernel's TCP drops
+  tcpdrop -4                         trace IPv4 only
+  tcpdrop -6                         trace IPv6 only
+  tcpdrop --netns-id 4026531833      only this network namespace
+  tcpdrop --pid-netns 181            only the network namespace of process 181
+  tcpdrop -L 80,443                  only these local ports
+  tcpdrop --addr 192.0.2.0/24        only to and from this network
+  tcpdrop --reason NETFILTER_DROP    only what a firewall drops
+  tcpdrop --exclude-reason NO_SOCKET  all but packets to closed ports
+  tcpdrop -c --duration 60           count for a minute, by reason and place
+  tcpdrop --owner                    with the process that owns the socket
+  tcpdrop --json                     one JSON object per line")]
 pub struct Args {
     #[command(flatten)]
     family: Family,

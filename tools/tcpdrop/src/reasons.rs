@@ -10,8 +10,8 @@ use common::drop_reason::DropReasons;
 use common::symbols::KernelSymbols;
 use common::usage;
 
-/// The name that Linux 6.15 gave to the drop of a handshake's last packet; of a
-/// SYN no kernel says it.
+/// The name that newer kernels (6.18, not yet 6.12) give to the drop of a
+/// handshake's last packet; of a SYN no kernel says it.
 const OVERFLOW: &str = "TCP_LISTEN_OVERFLOW";
 /// Its code where the kernel has no such reason: a subsystem that it has not.
 const OWN_CODES: u32 = 7 << 16;

@@ -17,12 +17,12 @@ const volatile __u8 counting = 0;
 
 /* The reason of a SYN that a full accept queue turns away, for which the kernel has none. */
 const volatile __u32 reason_overflow = 0;
-/* The reason for what is left in the queue of a socket that goes; before Linux 6.8 one of many. */
+/* The reason for what is left in the queue of a socket that goes; on older kernels one of many. */
 const volatile __u32 reason_purge = 0;
 /* Where tcp_rcv_state_process() begins and ends. */
 const volatile __u64 state_process = 0;
 const volatile __u64 state_process_end = 0;
-/* Set from the kernel's type information; the second, from Linux 6.4 (dd1b527831a3) on, is the location. */
+/* Set from the kernel's type information: from Linux 6.4 (dd1b527831a3) on there is a location. */
 const volatile __u8 consume_skb_params = 1;
 
 struct {
@@ -34,9 +34,14 @@ struct {
 
 static __always_inline bool reason_wanted(__u32 reason)
 {
-	__u32 bit = (reason >> 16 & 7) << 8 | (reason & 0xff);
+	__u64 bit = (reason >> 16 & 7) << 8 | (reason & 0xff), word = bit / 64;
 
-	return !filter_reasons || wanted_reasons[bit / 64] >> bit % 64 & 1;
+	if (!filter_reasons)
+		return true;
+	/* The verifier must see that the very register that is bounded is used. */
+	barrier_var(word);
+	word &= sizeof(wanted_reasons) / sizeof(wanted_reasons[0]) - 1;
+	return wanted_reasons[word] >> bit % 64 & 1;
 }
 
 static __always_inline void count(__u64 location, __u32 reason)
