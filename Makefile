@@ -23,6 +23,7 @@ build: deps
 	$(CARGO) build --locked --release
 
 demo: build
+	@sh packaging/install-deps.sh demo
 	target/release/bpfcc-demo
 
 # The kernels first, so that none is missing in the middle. clang's warnings

@@ -3,9 +3,10 @@
 #
 # install-deps.sh - install what is missing, on Debian and its kin, as root or through sudo.
 #
-# usage: install-deps.sh [build] [test] [bench]      (no argument: build)
+# usage: install-deps.sh [build] [demo] [test] [bench]      (no argument: build)
 #
 #   build  to compile the tools; cargo is checked for, not installed
+#   demo   the programs that make the events of the demonstration
 #   test   to run the tests, those in virtual machines too
 #   bench  the programs that the benchmarks compare with
 #
@@ -16,6 +17,7 @@ set -eu
 rust_minor=85 # the oldest Rust that will do is 1.85
 
 build='gcc libc6-dev make pkg-config clang libelf-dev zlib1g-dev ca-certificates'
+demo='iproute2 nftables util-linux'
 test='qemu-system-x86 busybox-static kmod cpio xz-utils zstd lz4 iproute2 iputils-ping nftables conntrack util-linux mount e2fsprogs procps libcap2-bin bpftool'
 bench='libbpf-tools bpftrace'
 
@@ -26,10 +28,11 @@ wanted='' rust=0
 for set; do
   case $set in
     build) wanted="$wanted $build" rust=1 ;;
+    demo) wanted="$wanted $demo" ;;
     test) wanted="$wanted $test" ;;
     bench) wanted="$wanted $bench" ;;
     -h|--help) sed -n '4,/^$/s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) fail "unknown set '$set' (build, test, bench)" ;;
+    *) fail "unknown set '$set' (build, demo, test, bench)" ;;
   esac
 done
 wanted=${wanted# }

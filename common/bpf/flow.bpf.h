@@ -58,6 +58,17 @@ static __always_inline void flow_of_sock(struct flow *flow, struct sock *sk, __u
 	}
 }
 
+/*
+ * The cookie of a socket to which a tp_btf or fentry program got a pointer that
+ * the kernel vouches for. Makes one, where the kernel can (Linux 5.12).
+ */
+static __always_inline __u64 make_cookie(struct sock *sk)
+{
+	if (bpf_core_type_exists(btf_bpf_get_socket_ptr_cookie))
+		return bpf_get_socket_cookie(sk);
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+}
+
 static __always_inline bool addr_matches(const __u8 *addr, __u16 family)
 {
 	const __u32 *word = (const __u32 *)addr;

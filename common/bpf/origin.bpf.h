@@ -75,17 +75,6 @@ static __always_inline struct sock *full_sock(struct sock *sk)
 }
 
 /*
- * The cookie of a socket to which a tp_btf or fentry program got a pointer that
- * the kernel vouches for. Makes one, where the kernel can (Linux 5.12).
- */
-static __always_inline __u64 make_cookie(struct sock *sk)
-{
-	if (bpf_core_type_exists(btf_bpf_get_socket_ptr_cookie))
-		return bpf_get_socket_cookie(sk);
-	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-}
-
-/*
  * Fills in all of `origin`; `sk` may be NULL or any kind of socket. netns is 0
  * when there is no socket.
  */

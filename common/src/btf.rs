@@ -2,6 +2,9 @@
 //! The running kernel's type information: the numbers and prototypes that
 //! differ between kernels are taken from it, never from a kernel version.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Result, anyhow};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{Enum, FuncProto, Ptr, Typedef};
@@ -41,6 +44,19 @@ impl KernelBtf {
             .unwrap_or_default()
     }
 
+    /// Names and values of every enum whose own name `wanted` accepts.
+    pub fn enumerators_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, u64)> {
+        self.0
+            .type_by_kind::<Enum<'_>>()
+            .filter(|found| {
+                found
+                    .name()
+                    .is_some_and(|name| wanted(&name.to_string_lossy()))
+            })
+            .flat_map(members)
+            .collect()
+    }
+
     /// The value of an enumerator of whatever enum, also of one without a name.
     pub fn enumerator(&self, name: &str) -> Option<u64> {
         self.0
@@ -59,6 +75,102 @@ fn members(of: Enum<'_>) -> impl Iterator<Item = (String, u64)> + '_ {
         })
 }
 
+/// Where the kernel shows its type information and that of its loaded modules.
+const KERNEL_BTF: &str = "/sys/kernel/btf";
+
+/// Names and values of the enums of the loaded modules whose own name `wanted`
+/// accepts. What a module shares with the kernel is not repeated here.
+pub fn module_enumerators(wanted: impl Fn(&str) -> bool) -> Vec<(String, u64)> {
+    let dir = Path::new(KERNEL_BTF);
+    let Some(base) = fs::File::open(dir.join("vmlinux"))
+        .ok()
+        .and_then(|file| Header::read(file).ok())
+    else {
+        return Vec::new();
+    };
+    let modules = fs::read_dir(dir).into_iter().flatten().flatten();
+    modules
+        .filter(|entry| entry.file_name() != "vmlinux")
+        .filter_map(|entry| fs::read(entry.path()).ok())
+        .flat_map(|bytes| split_enumerators(&bytes, base.strings_length, &wanted))
+        .collect()
+}
+
+/// `struct btf_header` (include/uapi/linux/btf.h).
+struct Header {
+    length: usize,
+    types: usize,
+    types_length: usize,
+    strings: usize,
+    strings_length: usize,
+}
+
+impl Header {
+    fn read(mut from: impl std::io::Read) -> std::io::Result<Self> {
+        let mut bytes = [0; 24];
+        from.read_exact(&mut bytes)?;
+        let word = |index: usize| u32_at(&bytes, index * 4).unwrap_or(0) as usize;
+        Ok(Self {
+            length: word(1),
+            types: word(2),
+            types_length: word(3),
+            strings: word(4),
+            strings_length: word(5),
+        })
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*bytes))
+}
+
+/// The enumerators in a module's type information, whose strings go on where
+/// the kernel's `base` bytes of them end. Enums refer to no other type, so the
+/// kernel's own is not needed; libbpf-rs cannot put the two together.
+fn split_enumerators(
+    bytes: &[u8],
+    base: usize,
+    wanted: &impl Fn(&str) -> bool,
+) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    let Ok(header) = Header::read(bytes) else {
+        return found;
+    };
+    let start = header.length.saturating_add(header.strings);
+    let strings = bytes.get(start..).unwrap_or_default();
+    let string = |offset: u32| {
+        let text = strings.get((offset as usize).checked_sub(base)?..)?;
+        let end = text.iter().position(|&byte| byte == 0)?;
+        std::str::from_utf8(text.get(..end)?).ok()
+    };
+    let start = header.length.saturating_add(header.types);
+    let types = bytes.get(start..).unwrap_or_default();
+    let types = types.get(..header.types_length).unwrap_or(types);
+    let mut at = 0;
+    while let (Some(name), Some(info)) = (u32_at(types, at), u32_at(types, at + 4)) {
+        let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+        at += 12;
+        // Of each kind: how much follows, and how much of it per member.
+        let (once, each) = match kind {
+            1 | 14 | 17 => (4, 0),      // int, var, decl_tag
+            3 => (12, 0),               // array
+            4 | 5 | 15 | 19 => (0, 12), // struct, union, datasec, enum64
+            6 | 13 => (0, 8),           // enum, function prototype
+            _ => (0, 0),
+        };
+        if kind == 6 && string(name).is_some_and(wanted) {
+            found.extend((0..count).filter_map(|index| {
+                let member = at + index * 8;
+                let name = string(u32_at(types, member)?)?;
+                Some((name.to_owned(), u32_at(types, member + 4)?.into()))
+            }));
+        }
+        at += once + each * count;
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +186,59 @@ mod tests {
         assert!(ops.contains(&("REQ_OP_WRITE".to_owned(), 1)), "{ops:?}");
         assert_eq!(btf.enumerator("REQ_OP_WRITE"), Some(1));
         assert_eq!(btf.enumerator("NO_SUCH_ENUMERATOR"), None);
+        let named = btf.enumerators_of(|name| name.starts_with("req_op"));
+        assert!(ops.iter().all(|op| named.contains(op)));
+    }
+
+    /// An int, a struct of one member and two enums, with strings that begin at 100.
+    #[test]
+    fn a_modules_enums_are_read() {
+        let strings = b"\0int\0a_reason\0FIRST\0LAST\0other\0";
+        let offset = |name: &str| {
+            let place = strings
+                .windows(name.len() + 1)
+                .position(|window| window.strip_suffix(&[0]) == Some(name.as_bytes()));
+            100 + place.unwrap() as u32
+        };
+        let types: Vec<u32> = [
+            &[offset("int"), 1 << 24, 4, 32][..],
+            &[0, 4 << 24 | 1, 4, offset("int"), 1, 0],
+            &[offset("other"), 6 << 24 | 1, 4, offset("FIRST"), 1],
+            &[
+                offset("a_reason"),
+                6 << 24 | 2,
+                4,
+                offset("FIRST"),
+                0x3_0001,
+                offset("LAST"),
+                0x3_0002,
+            ],
+        ]
+        .concat();
+        let length = types.len() as u32 * 4;
+        let header = [0x1_eb9f, 24, 0, length, length, strings.len() as u32];
+        let mut bytes: Vec<u8> = header
+            .iter()
+            .chain(&types)
+            .flat_map(|word| word.to_ne_bytes())
+            .collect();
+        bytes.extend(strings);
+        let wanted = |name: &str| name.ends_with("_reason");
+        let expected = [
+            ("FIRST".to_owned(), 0x3_0001),
+            ("LAST".to_owned(), 0x3_0002),
+        ];
+        assert_eq!(split_enumerators(&bytes, 100, &wanted), expected);
+        for end in 0..bytes.len() {
+            split_enumerators(&bytes[..end], 100, &wanted); // nothing panics
+        }
+    }
+
+    #[test]
+    fn the_kernels_own_header_is_read() {
+        if let Ok(file) = fs::File::open(Path::new(KERNEL_BTF).join("vmlinux")) {
+            assert!(Header::read(file).unwrap().strings_length > 1000);
+            assert!(module_enumerators(|_| false).is_empty());
+        }
     }
 }

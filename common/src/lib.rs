@@ -17,6 +17,7 @@ pub mod cgroup;
 pub mod child;
 pub mod cli;
 pub mod columns;
+pub mod drop_reason;
 pub mod error;
 pub mod escape;
 pub mod event;

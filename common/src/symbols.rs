@@ -60,6 +60,27 @@ impl KernelSymbols {
     }
 }
 
+/// Where a function of the kernel begins and where the next symbol does; `None`
+/// when it is not there or the kernel hides its addresses.
+pub fn function_range(name: &str) -> Option<(u64, u64)> {
+    range_in(&std::fs::read_to_string("/proc/kallsyms").ok()?, name)
+}
+
+fn range_in(kallsyms: &str, name: &str) -> Option<(u64, u64)> {
+    let symbol = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let addr = u64::from_str_radix(words.next()?, 16).ok()?;
+        Some((addr, words.nth(1)? == name))
+    };
+    let symbols = || kallsyms.lines().filter_map(symbol);
+    let (start, _) = symbols().find(|&(addr, found)| found && addr > 0)?;
+    let end = symbols()
+        .map(|(addr, _)| addr)
+        .filter(|&addr| addr > start)
+        .min()?;
+    Some((start, end))
+}
+
 /// The addresses in a `struct stack`.
 fn frames(tail: &[u8]) -> impl Iterator<Item = u64> + '_ {
     let (size, frames) = tail.split_first_chunk().unwrap_or((&[0; 8], &[]));
@@ -149,6 +170,15 @@ mod tests {
         assert_eq!(&*symbols.name(addr), "schedule+0x0");
         assert_eq!(&*symbols.name(addr + 3), "schedule+0x3");
         assert_eq!(&*symbols.name(1), "0x1");
+    }
+
+    #[test]
+    fn functions_end_where_the_next_begins() {
+        let text = "ffff0010 T two\nffff0008 t one\nffff0010 T twin\nffff0020 t three [mod]\n";
+        assert_eq!(range_in(text, "one"), Some((0xffff_0008, 0xffff_0010)));
+        assert_eq!(range_in(text, "two"), Some((0xffff_0010, 0xffff_0020)));
+        assert_eq!(range_in(text, "three"), None);
+        assert_eq!(range_in("0 T one\n0 T two\n", "one"), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ enum { NR_open = 2, NR_creat = 85, NR_openat = 257, NR_openat2 = 437 };
 
 struct pt_regs {
 	unsigned long r10;
+	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;

@@ -3,8 +3,12 @@
 //! purpose. Shows what they print; fails when one shows nothing.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
+use bpfcc_tests::net::{Host, Pair, addr};
 use bpfcc_tests::{Ended, LoopDevice, TempDir, Tool, bin, connect_and_close, kernel};
 
 /// Lines shown of a tool's output.
@@ -19,6 +23,11 @@ fn main() -> ExitCode {
         ("tcpstates", tcpstates as fn() -> bool),
         ("opensnoop", opensnoop),
         ("biolatency", biolatency),
+        ("tcpretrans", tcpretrans),
+        ("tcpconnlat", tcpconnlat),
+        ("tcpdrop", tcpdrop),
+        ("qdiscdrop", qdiscdrop),
+        ("ctsnoop", ctsnoop),
     ]
     .into_iter()
     .filter(|(_, demonstrate)| !demonstrate())
@@ -98,4 +107,137 @@ fn biolatency() -> bool {
         &ended,
     );
     ended.status.success() && ended.stdout.contains("->")
+}
+
+/// Starts a network tool for what happens on `host`.
+fn on(host: &Host, tool: &str, args: &[&str]) -> Tool {
+    let inode = host.inode().to_string();
+    Tool::start(tool, &[args, &["--netns-id", &inode]].concat())
+}
+
+/// Lets what comes for `port` through once in four times.
+fn lossy(host: &Host, port: u16) {
+    host.run("nft add table inet demo");
+    host.run("nft add chain inet demo in { type filter hook input priority 0 ; }");
+    host.run(&format!(
+        "nft add rule inet demo in tcp dport {port} tcp flags & syn == 0 numgen inc mod 4 < 1 drop"
+    ));
+}
+
+fn tcpretrans() -> bool {
+    let pair = Pair::new();
+    let tool = on(&pair.left, "tcpretrans", &["-s"]);
+    let listener = pair
+        .right
+        .within(|| TcpListener::bind((addr(Pair::RIGHT), 0)));
+    let Ok(listener) = listener else { return false };
+    let Ok(port) = listener.local_addr().map(|own| own.port()) else {
+        return false;
+    };
+    lossy(&pair.right, port);
+    let sent = pair.left.within(|| -> std::io::Result<()> {
+        let mut client = TcpStream::connect((addr(Pair::RIGHT), port))?;
+        let (mut server, _) = listener.accept()?;
+        // One segment at a time: each is there before the next is sent.
+        for _ in 0..8 {
+            client.write_all(&[0; 1000])?;
+            server.read_exact(&mut [0; 1000])?;
+        }
+        Ok(())
+    });
+    let ended = tool.stop();
+    show(
+        "a network that drops every fourth segment",
+        "tcpretrans -s",
+        &ended,
+    );
+    sent.is_ok() && ended.status.success() && ended.stdout.contains(&format!(":{port}"))
+}
+
+fn tcpconnlat() -> bool {
+    let pair = Pair::new();
+    let tool = on(&pair.left, "tcpconnlat", &["-L", "--failed"]);
+    pair.right.run("nft add table inet demo");
+    pair.right
+        .run("nft add chain inet demo in { type filter hook input priority 0 ; }");
+    pair.right
+        .run("nft add rule inet demo in tcp dport 81 drop");
+    let listener = pair
+        .right
+        .within(|| TcpListener::bind((addr(Pair::RIGHT), 80)));
+    pair.left.within(|| {
+        let to = |port: u16| (addr(Pair::RIGHT), port).into();
+        for port in [80, 82, 81] {
+            // Answered, refused, given up.
+            let _ = TcpStream::connect_timeout(&to(port), Duration::from_millis(300));
+        }
+    });
+    drop(listener);
+    let ended = tool.stop();
+    show(
+        "an open port, a closed one, and one that never answers",
+        "tcpconnlat -L --failed",
+        &ended,
+    );
+    ended.status.success()
+        && ["ECONNREFUSED", "closed", " 80 "]
+            .iter()
+            .all(|seen| ended.stdout.contains(seen))
+}
+
+fn tcpdrop() -> bool {
+    let pair = Pair::new();
+    let tool = on(&pair.right, "tcpdrop", &[]);
+    pair.left.within(|| {
+        let _ = TcpStream::connect((addr(Pair::RIGHT), 9));
+    });
+    let ended = tool.stop();
+    show("a SYN to a closed port", "tcpdrop", &ended);
+    ended.status.success() && ended.stdout.contains(&format!("{}:9 ", Pair::RIGHT))
+}
+
+fn qdiscdrop() -> bool {
+    let pair = Pair::new();
+    pair.left
+        .run("tc qdisc add dev eth0 root tbf rate 256kbit burst 2kb limit 4kb");
+    let tool = on(&pair.left, "qdiscdrop", &[]);
+    let sent = pair.left.within(|| -> std::io::Result<()> {
+        let socket = UdpSocket::bind((addr(Pair::LEFT), 0))?;
+        for _ in 0..100 {
+            socket.send_to(&[0; 1000], (addr(Pair::RIGHT), 5000))?;
+        }
+        Ok(())
+    });
+    let ended = tool.stop();
+    show(
+        "100 datagrams into a qdisc that lets two through",
+        "qdiscdrop",
+        &ended,
+    );
+    for line in ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains("counters"))
+    {
+        println!("{line}");
+    }
+    sent.is_ok() && ended.status.success() && ended.stdout.contains(":5000")
+}
+
+fn ctsnoop() -> bool {
+    let host = Host::new();
+    host.run("nft add table inet demo");
+    host.run("nft add chain inet demo out { type filter hook output priority 0 ; }");
+    host.run("nft add rule inet demo out ct state established accept");
+    let tool = on(&host, "ctsnoop", &[]);
+    let loopback = [127, 0, 0, 1].into();
+    let ports = host.within(|| connect_and_close(loopback, loopback));
+    let _ = host.within(|| UdpSocket::bind("127.0.0.1:0")?.send_to(b"?", "127.0.0.1:53"));
+    let ended = tool.stop();
+    show(
+        "connections through a firewall that keeps state",
+        "ctsnoop",
+        &ended,
+    );
+    ended.status.success() && ended.stdout.contains(&ports.client.to_string())
 }

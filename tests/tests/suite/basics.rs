@@ -25,7 +25,14 @@ const TOOLS: [(&str, &[&str]); 8] = [
 pub const LOCK_DOWN: &str = "BPFCC_TEST_LOCK_DOWN";
 
 /// The tools that work with just CAP_BPF and CAP_PERFMON.
-const UNPRIVILEGED: [&str; 3] = ["tcpstates", "opensnoop", "biolatency"];
+const UNPRIVILEGED: [&str; 6] = [
+    "tcpstates",
+    "opensnoop",
+    "biolatency",
+    "tcpretrans",
+    "tcpconnlat",
+    "tcpdrop",
+];
 
 #[test]
 fn help_and_version_go_to_stdout() {
@@ -75,6 +82,20 @@ fn wrong_arguments_are_usage_errors() {
         ("biolatency", &["1", "0"]),
         ("biolatency", &["-d", "nosuchdisk"]),
         ("biolatency", &["-d", "/dev/null"]),
+        ("tcpretrans", &["-4", "-6"]),
+        ("tcpretrans", &["-c", "--stack"]),
+        ("tcpretrans", &["-i", "10.0.0.0/33"]),
+        ("tcpretrans", &["--netns-id", "1", "--pid-netns", "1"]),
+        ("tcpretrans", &["--pid-netns", "0"]),
+        ("tcpconnlat", &["-1"]),
+        ("tcpconnlat", &["x"]),
+        ("tcpconnlat", &["1", "2"]),
+        ("tcpconnlat", &["-4", "-6"]),
+        ("tcpconnlat", &["--addr", "localhost"]),
+        ("tcpconnlat", &["--histogram", "0"]),
+        ("tcpdrop", &["-4", "-6"]),
+        ("tcpdrop", &["--addr", "::1/129"]),
+        ("tcpdrop", &["-L", "0"]),
     ];
     for (tool, args) in cases {
         let ended = run(tool, args);
@@ -91,6 +112,9 @@ fn long_options_may_be_abbreviated() {
         ("tcpstates", ["--local", "80", "--dur", "1"]),
         ("opensnoop", ["--extended", "--print", "--dur", "1"]),
         ("biolatency", ["--milli", "--disks", "--dur", "1"]),
+        ("tcpretrans", ["--seq", "--loss", "--dur", "1"]),
+        ("tcpconnlat", ["--time", "--lp", "--dur", "1"]),
+        ("tcpdrop", ["--ipv4", "--coun", "--dur", "1"]),
     ] {
         run(tool, &args).success();
     }

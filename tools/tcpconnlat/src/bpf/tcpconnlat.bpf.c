@@ -21,7 +21,7 @@ struct sk_buff {
 const struct tcpconnlat_event *unused_event __attribute__((unused));
 
 struct start {
-	__u64 ts_ns;
+	__u64 ts_ns; /* 0: answered */
 	__u32 tgid;
 	__u8 comm[16];
 };
@@ -52,14 +52,6 @@ struct {
 
 /* What a socket's start is kept in. */
 enum store { IN_SOCK, IN_HASH };
-
-static __always_inline void forget(struct sock *sk, enum store store)
-{
-	if (store == IN_SOCK)
-		bpf_sk_storage_delete(&starts, sk);
-	else
-		bpf_map_delete_elem(&starts_hash, &sk);
-}
 
 /* connect() begins, in the process that calls it. */
 static __always_inline int begin(struct sock *sk, enum store store)
@@ -92,12 +84,12 @@ static __always_inline int begin(struct sock *sk, enum store store)
 	return 0;
 }
 
-static __always_inline void show(struct sock *sk, struct start *start,
+static __always_inline void show(struct sock *sk, struct start *start, enum store store,
 				 enum tcpconnlat_outcome outcome, __u32 error)
 {
 	struct inet_sock *inet = (struct inet_sock *)sk;
+	__u64 now = bpf_ktime_get_ns(), cookie = 0;
 	struct tcpconnlat_event *event;
-	__u64 now = bpf_ktime_get_ns();
 	struct flow flow;
 
 	if (now - start->ts_ns < min_ns)
@@ -116,12 +108,15 @@ static __always_inline void show(struct sock *sk, struct start *start,
 			hist_add(hist, us, us);
 		return;
 	}
+	if (want_origin) /* a kprobe's pointer is just a number */
+		cookie = store == IN_SOCK ? make_cookie(sk) :
+					    BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	event = event_reserve(struct tcpconnlat_event);
 	if (!event)
 		return;
 	event->ts_ns = now;
 	event->delta_ns = now - start->ts_ns;
-	event->cookie = want_origin ? BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) : 0;
+	event->cookie = cookie;
 	event->cgroup_id = want_origin ? cgroup_id(sock_cgroup(sk)) : 0;
 	event->flow = flow;
 	__builtin_memcpy(event->comm, start->comm, sizeof(event->comm));
@@ -139,11 +134,15 @@ static __always_inline int end(struct sock *sk, enum store store,
 	struct start *start = store == IN_SOCK ? bpf_sk_storage_get(&starts, sk, 0, 0) :
 						 bpf_map_lookup_elem(&starts_hash, &sk);
 
-	if (!start)
+	if (!start || !start->ts_ns)
 		return 0;
 	if (outcome != TCPCONNLAT_FAILED || want_failed)
-		show(sk, start, outcome, error);
-	forget(sk, store);
+		show(sk, start, store, outcome, error);
+	/* To delete it would cost more than the memory that goes with the socket. */
+	if (store == IN_SOCK)
+		start->ts_ns = 0;
+	else
+		bpf_map_delete_elem(&starts_hash, &sk);
 	return 0;
 }
 
@@ -231,7 +230,7 @@ int BPF_PROG(set_closed_hash, struct sock *sk, int oldstate, int newstate)
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(destroy_hash, struct sock *sk)
 {
-	forget(sk, IN_HASH);
+	bpf_map_delete_elem(&starts_hash, &sk);
 	return 0;
 }
 

@@ -20,7 +20,7 @@ struct tcpconnlat_event {
 	__u32 tgid;
 	__u32 netns; /* inode number; 0: not asked for */
 	__u32 error; /* errno; 0 also for a socket that its process has closed */
-	__u32 outcome; /* enum tcpconnlat_outcome */
+	enum tcpconnlat_outcome outcome;
 };
 
 _Static_assert(sizeof(struct tcpconnlat_event) == 104, "no hidden padding");
