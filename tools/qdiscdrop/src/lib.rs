@@ -137,11 +137,13 @@ const LOCATION: Hook = Hook {
     ],
 };
 
-/// Whether the action police has dropped a packet, or another action.
+/// Whether the action police has dropped a packet, or another action. A program
+/// of fexit can get at the actions since Linux 5.17 (f92c1e183604).
 const POLICE: Hook = Hook {
     name: "police",
     alternatives: &[
         Alternative::new("fexit", &["policed"]),
+        Alternative::new("kprobe", &["actions_begin", "actions_end"]),
         Alternative::new("none", &[]),
     ],
 };
@@ -183,7 +185,7 @@ impl Tool for Qdiscdrop {
         )?;
         Ports::store(args.ports.localport.as_ref(), &attached.skel.maps.sports)?;
         Ports::store(args.ports.remoteport.as_ref(), &attached.skel.maps.dports)?;
-        for other in ["note_owner", SOCKET_FILES, "policed", "module_loaded"] {
+        for other in ["note_owner", SOCKET_FILES, "module_loaded"] {
             attached.lost.without(other);
         }
         let owners = Owners::new(attached.take_link(SOCKET_FILES))?;

@@ -172,6 +172,10 @@ static __always_inline __u64 list_caller(__u64 *ctx)
 struct verdict {
 	__u64 refused;
 	__u64 policed;
+	/* What the actions are called with, for their end */
+	__u64 skb;
+	__u64 actions;
+	__u64 count;
 };
 
 struct {
@@ -213,18 +217,14 @@ int refused(__u64 *ctx)
 
 #define ACTIONS 8
 
-/* An action's drop: the first action that is police is who did it. */
-SEC("fexit/tcf_action_exec")
-int BPF_PROG(policed, struct sk_buff *skb, struct tc_action **actions, int count, void *result,
-	     int verdict_is)
+/* Whether one of a filter's actions that have refused a packet is police: notes the packet. */
+static __always_inline void note_police(struct sk_buff *skb, struct tc_action **actions,
+					int count)
 {
-	struct verdict *last;
+	struct verdict *last = verdict();
 
-	if (verdict_is != TC_ACT_SHOT)
-		return 0;
-	last = verdict();
 	if (!last)
-		return 0;
+		return;
 	last->policed = 0;
 	for (int i = 0; i < ACTIONS && i < count; i++) {
 		struct tc_action *action = NULL;
@@ -234,6 +234,44 @@ int BPF_PROG(policed, struct sk_buff *skb, struct tc_action **actions, int count
 				      bpf_core_enum_value(enum tca_id, TCA_ID_POLICE))
 			last->policed = (__u64)skb;
 	}
+}
+
+/* The verifier lets no program read an argument that is a pointer to a pointer. */
+SEC("fexit/tcf_action_exec")
+int policed(__u64 *ctx)
+{
+	__u64 skb = 0, actions = 0, count = 0, result = 0;
+
+	bpf_get_func_ret(ctx, &result);
+	if ((int)result != TC_ACT_SHOT)
+		return 0;
+	bpf_get_func_arg(ctx, 0, &skb);
+	bpf_get_func_arg(ctx, 1, &actions);
+	bpf_get_func_arg(ctx, 2, &count);
+	note_police((void *)skb, (void *)actions, count);
+	return 0;
+}
+
+SEC("kprobe/tcf_action_exec")
+int BPF_KPROBE(actions_begin, struct sk_buff *skb, struct tc_action **actions, int count)
+{
+	struct verdict *last = verdict();
+
+	if (last) {
+		last->skb = (__u64)skb;
+		last->actions = (__u64)actions;
+		last->count = count;
+	}
+	return 0;
+}
+
+SEC("kretprobe/tcf_action_exec")
+int BPF_KRETPROBE(actions_end, int result)
+{
+	struct verdict *last = verdict();
+
+	if (last && result == TC_ACT_SHOT)
+		note_police((void *)last->skb, (void *)last->actions, last->count);
 	return 0;
 }
 
@@ -541,11 +579,13 @@ static __always_inline void find_leaf(struct drop *drop, struct qdisc *shown, bo
 	struct net_device___qdisc *dev = (void *)drop->dev;
 	struct Qdisc *root = drop->qdisc, *leaf = NULL, *full = root;
 	bool classes = has_classes(drop->kind);
+	char kind[16] __attribute__((aligned(8)));
 
 	__builtin_memcpy(shown->kind, drop->kind, sizeof(shown->kind));
 	__builtin_memset(shown->leaf_kind, 0, sizeof(shown->leaf_kind));
 	shown->handle = BPF_CORE_READ(root, handle);
 	shown->class = 0;
+	drop->qlen = drop->backlog = ~0U;
 	if (drop->where != ENQUEUE && drop->where != DEQUEUE)
 		return;
 	if (classes || (want_backlog && BPF_CORE_READ(root, ops, cl_ops)))
@@ -559,15 +599,13 @@ static __always_inline void find_leaf(struct drop *drop, struct qdisc *shown, bo
 	}
 	if (!want_backlog)
 		return;
+	/* Where there is but one in it, as in tbf, that has the limit. */
 	if (!leaf)
 		leaf = root;
 	drop->limit = BPF_CORE_READ(leaf, limit);
-	/* The qdisc in tbf is the one with the limit. */
-	drop->limit_in_bytes =
-		kind_word(classes ? shown->leaf_kind : drop->kind) == KIND('b', 'f', 'i', 'f') ||
-		kind_word(drop->kind) == KIND('t', 'b', 'f', 0);
+	BPF_CORE_READ_INTO(&kind, leaf, ops, id);
+	drop->limit_in_bytes = kind_word(kind) == KIND('b', 'f', 'i', 'f');
 	if (BPF_CORE_READ(full, flags) & TCQ_F_CPUSTATS) {
-		drop->qlen = drop->backlog = ~0U;
 		/* pfifo_fast: each of its three bands */
 		drop->limit = BPF_CORE_READ(dev, tx_queue_len);
 		return;
