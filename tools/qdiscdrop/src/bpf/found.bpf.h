@@ -54,7 +54,7 @@ const volatile struct range text_xmit[PARTS] = {}; /* __dev_queue_xmit */
 const volatile struct range text_receive[PARTS] = {}; /* __netif_receive_skb_core */
 
 /* The code of qdiscs that free packets themselves: modules, or functions in the kernel. */
-#define QDISC_TEXTS 64
+#define QDISC_TEXTS 32
 struct range text_qdiscs[QDISC_TEXTS] = {};
 __u32 text_qdiscs_used = 0;
 
@@ -66,13 +66,11 @@ static __always_inline bool in_function(__u64 addr, const volatile struct range 
 
 static __always_inline bool in_qdisc(__u64 addr)
 {
-	for (__u32 i = 0; i < QDISC_TEXTS; i++) {
-		if (i >= text_qdiscs_used)
-			break;
-		if (addr >= text_qdiscs[i].start && addr < text_qdiscs[i].end)
-			return true;
-	}
-	return false;
+	bool found = false;
+
+	for (__u32 i = 0; i < QDISC_TEXTS && i < text_qdiscs_used; i++)
+		found |= addr >= text_qdiscs[i].start && addr < text_qdiscs[i].end;
+	return found;
 }
 
 /* A qdisc's module that is loaded while we trace. */
@@ -103,7 +101,7 @@ int BPF_PROG(module_loaded, struct module *module)
 	return 0;
 }
 
-#define CALLER_FRAMES 24
+#define CALLER_FRAMES 16
 
 /* A qdisc in a class, as netlink names it. */
 struct leaf_key {
@@ -113,7 +111,7 @@ struct leaf_key {
 	__u32 parent; /* the class */
 };
 
-/* The search for the class. Not on the stack, where the verifier would follow each value. */
+/* The search for the class. */
 struct leaf_walk {
 	struct hlist_node *node;
 	struct Qdisc *chosen; /* by the packet's priority */
@@ -126,11 +124,14 @@ struct leaf_walk {
 	__u32 growing;
 };
 
-/* What is too large for the stack. */
+/* What is too large for the stack, or has too many values for the verifier to follow. */
 struct scratch {
 	__u64 frames[CALLER_FRAMES];
+	__u64 caller;
+	__u64 next;
 	struct qdiscdrop_key key;
 	struct leaf_walk walk;
+	struct drop drop;
 };
 
 struct {
@@ -151,21 +152,21 @@ static __always_inline struct scratch *scratch(void)
 static __always_inline __u64 list_caller(__u64 *ctx)
 {
 	struct scratch *scratch_ = scratch();
-	bool next = false;
-	long size;
 
 	if (!scratch_)
 		return 0;
-	size = bpf_get_stack(ctx, scratch_->frames, sizeof(scratch_->frames), 0);
-	for (int i = 0; i < CALLER_FRAMES && i * (long)sizeof(__u64) < size; i++) {
-		__u64 frame = scratch_->frames[i];
-		bool list = in_function(frame, text_list);
+	scratch_->caller = 0;
+	scratch_->next = 0;
+	__builtin_memset(scratch_->frames, 0, sizeof(scratch_->frames));
+	bpf_get_stack(ctx, scratch_->frames, sizeof(scratch_->frames), 0);
+	for (int i = 0; i < CALLER_FRAMES; i++) {
+		__u64 list = in_function(scratch_->frames[i], text_list);
 
-		if (next && !list)
-			return frame;
-		next = list;
+		if (scratch_->next && !list && !scratch_->caller)
+			scratch_->caller = scratch_->frames[i];
+		scratch_->next = list;
 	}
-	return 0;
+	return scratch_->caller;
 }
 
 /* The packet that a filter or the action police refused last on this CPU, to be freed soon. */
@@ -298,6 +299,13 @@ static __always_inline __u32 qdisc_reason(struct sk_buff *skb)
 static __always_inline bool in_reasons(const volatile __u64 *reasons, __u32 reason)
 {
 	return reason < REASON_WORDS * 64 && reasons[reason / 64] >> reason % 64 & 1;
+}
+
+/* Most packets are freed for other reasons. */
+static __always_inline bool may_be_qdisc(__u32 reason)
+{
+	return reason == reason_not_specified || in_reasons(qdisc_reasons, reason) ||
+	       in_reasons(filter_reasons, reason);
 }
 
 static __always_inline bool by_reason(__u64 *ctx, struct drop *drop)
@@ -505,26 +513,33 @@ static __always_inline bool counts_late(struct Qdisc *qdisc)
 /*
  * The qdisc in the class that dropped: the only one there is, that of the class
  * which the packet's priority names, or the only one whose own count of drops
- * has grown. The kernel keeps no other trace of the class. NULL: cannot be told.
+ * has grown. The kernel keeps no other trace of the class. Not static, so that
+ * the verifier checks it once: works on the drop in `scratches` and leaves what it
+ * finds there in walk.child; 0 when it cannot be told.
  */
-static __noinline struct Qdisc *find_child(const struct drop *drop)
+__noinline int find_child(void)
 {
-	struct net_device___qdisc *dev = (void *)drop->dev;
-	struct sk_buff___qdisc *skb = (void *)drop->skb;
-	struct Qdisc *root = drop->qdisc, *qdisc;
-	struct netdev_queue *queue = BPF_CORE_READ(root, dev_queue);
-	__u32 priority = BPF_CORE_READ(skb, priority);
-	__u32 major = BPF_CORE_READ(root, handle) >> 16;
 	struct scratch *scratch_ = scratch();
-	struct leaf_walk *walk;
+	struct net_device___qdisc *dev;
 	struct leaf_key key = {};
+	struct sk_buff___qdisc *skb;
+	struct netdev_queue *queue;
+	struct Qdisc *root, *qdisc;
+	struct leaf_walk *walk;
+	__u32 priority, major;
 
 	if (!scratch_)
-		return NULL;
+		return 0;
+	root = scratch_->drop.qdisc;
+	queue = BPF_CORE_READ(root, dev_queue);
+	major = BPF_CORE_READ(root, handle) >> 16;
+	dev = (void *)scratch_->drop.dev;
+	skb = (void *)scratch_->drop.skb;
+	priority = BPF_CORE_READ(skb, priority);
 	walk = &scratch_->walk;
 	__builtin_memset(walk, 0, sizeof(*walk));
-	key.netns = drop->netns;
-	key.ifindex = drop->ifindex;
+	key.netns = scratch_->drop.netns;
+	key.ifindex = scratch_->drop.ifindex;
 	for (int i = 0; i < LEAF_STEPS; i++) {
 		struct hlist_node *node = walk->node;
 		__u32 drops, before, *known;
@@ -561,16 +576,24 @@ static __noinline struct Qdisc *find_child(const struct drop *drop)
 		walk->grown_to = before < drops ? before + 1 : drops;
 	}
 	if (walk->bucket < QDISC_BUCKETS || walk->node)
-		return NULL; /* too many to look at */
-	if (walk->chosen)
-		return walk->chosen;
-	if (walk->children == 1)
-		return walk->child;
-	if (walk->growing != 1 || counts_late(walk->grown))
-		return NULL;
-	/* It may have dropped several at once, of which this is one. */
-	bpf_map_update_elem(&leaf_drops, &walk->key, &walk->grown_to, BPF_ANY);
-	return walk->grown;
+		return 0; /* too many to look at */
+	if (walk->chosen) {
+		walk->child = walk->chosen;
+	} else if (walk->children != 1) {
+		if (walk->growing != 1 || counts_late(walk->grown))
+			return 0;
+		/* It may have dropped several at once, of which this is one. */
+		bpf_map_update_elem(&leaf_drops, &walk->key, &walk->grown_to, BPF_ANY);
+		walk->child = walk->grown;
+	}
+	return 1;
+}
+
+static __always_inline struct Qdisc *found_child(void)
+{
+	struct scratch *scratch_ = find_child() ? scratch() : NULL;
+
+	return scratch_ ? scratch_->walk.child : NULL;
 }
 
 /* The qdisc for show, and what is in the one that dropped. */
@@ -589,7 +612,7 @@ static __always_inline void find_leaf(struct drop *drop, struct qdisc *shown, bo
 	if (drop->where != ENQUEUE && drop->where != DEQUEUE)
 		return;
 	if (classes || (want_backlog && BPF_CORE_READ(root, ops, cl_ops)))
-		leaf = find_child(drop);
+		leaf = found_child();
 	if (classes && leaf) {
 		full = leaf;
 		shown->class = BPF_CORE_READ(leaf, parent);

@@ -32,6 +32,17 @@ struct {
 	__type(value, struct qdiscdrop_sum);
 } sums SEC(".maps");
 
+static __always_inline struct drop *new_drop(__u64 *ctx)
+{
+	struct scratch *scratch_ = scratch();
+
+	if (!scratch_)
+		return NULL;
+	__builtin_memset(&scratch_->drop, 0, sizeof(scratch_->drop));
+	scratch_->drop.skb = kfree_skb_skb(ctx);
+	return &scratch_->drop;
+}
+
 static __always_inline void count_traced(const struct drop *drop)
 {
 	struct qdiscdrop_place place = {
@@ -193,20 +204,21 @@ static __always_inline int trace(__u64 *ctx, struct drop *drop)
 SEC("tp_btf/kfree_skb")
 int drop_reason(__u64 *ctx)
 {
-	struct drop drop = {};
+	struct drop *drop;
 
-	drop.skb = kfree_skb_skb(ctx);
-	return by_reason(ctx, &drop) ? trace(ctx, &drop) : 0;
+	if (!may_be_qdisc(kfree_skb_reason(ctx)))
+		return 0;
+	drop = new_drop(ctx);
+	return drop && by_reason(ctx, drop) ? trace(ctx, drop) : 0;
 }
 
 /* One that does not: by where in the kernel it was freed. */
 SEC("tp_btf/kfree_skb")
 int drop_location(__u64 *ctx)
 {
-	struct drop drop = {};
+	struct drop *drop = new_drop(ctx);
 
-	drop.skb = kfree_skb_skb(ctx);
-	return by_location(ctx, &drop) ? trace(ctx, &drop) : 0;
+	return drop && by_location(ctx, drop) ? trace(ctx, drop) : 0;
 }
 
 char LICENSE[] SEC("license") = "GPL";
