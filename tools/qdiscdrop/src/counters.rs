@@ -139,9 +139,11 @@ impl Comparison {
             // A namespace may be gone by now.
             if let Ok((qdiscs, names)) = list(inode, &file) {
                 reading.qdiscs.extend(qdiscs);
-                reading
-                    .names
-                    .extend(names.into_iter().map(|(index, name)| ((inode, index), name)));
+                reading.names.extend(
+                    names
+                        .into_iter()
+                        .map(|(index, name)| ((inode, index), name)),
+                );
             }
         }
         if let Some(device) = &self.device {
@@ -247,7 +249,9 @@ fn decode_qdisc(netns: u32, bytes: &[u8]) -> Option<Qdisc> {
             TCA_KIND => qdisc.kind = text(&value),
             TCA_STATS2 => {
                 let queue = attributes(&value).find(|(kind, _)| *kind == TCA_STATS_QUEUE);
-                qdisc.drops = queue.and_then(|(_, value)| word(&value, DROPS)).unwrap_or(0);
+                qdisc.drops = queue
+                    .and_then(|(_, value)| word(&value, DROPS))
+                    .unwrap_or(0);
             }
             _ => {}
         }
@@ -257,8 +261,7 @@ fn decode_qdisc(netns: u32, bytes: &[u8]) -> Option<Qdisc> {
 
 /// struct ifinfomsg, whose second word is the index, and attributes.
 fn decode_link(bytes: &[u8]) -> Option<(u32, String)> {
-    let (_, name) =
-        attributes(bytes.get(16..)?).find(|(kind, _)| *kind == libc::IFLA_IFNAME)?;
+    let (_, name) = attributes(bytes.get(16..)?).find(|(kind, _)| *kind == libc::IFLA_IFNAME)?;
     Some((word(bytes, 4)?, text(&name)))
 }
 
@@ -294,7 +297,13 @@ fn compare(last: &Reading, now: &Reading) -> Compared {
         };
         let before = last.qdiscs.iter().find(|old| {
             (old.netns, old.ifindex, old.handle, old.parent, &old.kind)
-                == (qdisc.netns, qdisc.ifindex, qdisc.handle, qdisc.parent, &qdisc.kind)
+                == (
+                    qdisc.netns,
+                    qdisc.ifindex,
+                    qdisc.handle,
+                    qdisc.parent,
+                    &qdisc.kind,
+                )
         });
         // A new one with an old one's name begins at 0.
         let before = before.map_or(0, |old| old.drops);
@@ -430,7 +439,10 @@ mod tests {
         let result = compare(&Reading::default(), &after);
         assert_eq!((result.dropped, result.traced, result.gone), (5, 3, 7));
         let text = result.text(true);
-        assert!(text.contains("they differ: eth0 tbf 8001:: 5 dropped, traced 3"), "{text}");
+        assert!(
+            text.contains("they differ: eth0 tbf 8001:: 5 dropped, traced 3"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub struct Kernel {
     pub tc_ingress: u32,
     pub not_specified: u32,
     pub burst: u32,
+    pub subsystem: u32,
     pub congested: u32,
     pub l4s_step: u32,
     pub list: Parts,
@@ -88,6 +89,10 @@ impl Kernel {
             tc_ingress: code("TC_INGRESS"),
             not_specified: code("NOT_SPECIFIED"),
             burst: code("QDISC_BURST_DROP"),
+            subsystem: match detail("__QDISC_DROP_REASON") {
+                NEVER => NEVER,
+                first => first >> 16,
+            },
             congested: detail("QDISC_DROP_CONGESTED"),
             l4s_step: detail("QDISC_DROP_L4S_STEP_NON_ECN"),
             list: code_of.function(&["kfree_skb_list_reason", "kfree_skb_list"]),

@@ -179,10 +179,10 @@ impl Tool for Qdiscdrop {
         } else {
             &LOCATION
         };
-        let mut attached = session.load::<skel::QdiscdropSkelBuilder>(
-            &[drop, &POLICE, &MODULES, &OWNER],
-            |open| configure(open, &args, &kernel),
-        )?;
+        let mut attached = session
+            .load::<skel::QdiscdropSkelBuilder>(&[drop, &POLICE, &MODULES, &OWNER], |open| {
+                configure(open, &args, &kernel)
+            })?;
         Ports::store(args.ports.localport.as_ref(), &attached.skel.maps.sports)?;
         Ports::store(args.ports.remoteport.as_ref(), &attached.skel.maps.dports)?;
         for other in ["note_owner", SOCKET_FILES, "module_loaded"] {
@@ -257,6 +257,7 @@ fn configure(open: &mut OpenQdiscdropSkel<'_>, args: &Args, kernel: &Kernel) -> 
         rodata.reason_tc_ingress = kernel.tc_ingress;
         rodata.reason_not_specified = kernel.not_specified;
         rodata.reason_burst = kernel.burst;
+        rodata.reason_subsystem = kernel.subsystem;
         rodata.reason_congested = kernel.congested;
         rodata.reason_l4s_step = kernel.l4s_step;
         for (parts, text) in [

@@ -37,7 +37,11 @@ const volatile __u32 reason_tc_egress = 0;
 const volatile __u32 reason_tc_ingress = 0;
 const volatile __u32 reason_not_specified = 0;
 const volatile __u32 reason_burst = ~0U; /* QDISC_BURST_DROP: no qdisc counts it */
-/* Reasons of the kernel's qdisc subsystem (Linux 7.1, ff2998f29f39) */
+/*
+ * The kernel's reasons of qdiscs' own (Linux 7.1): beside the packet when it is
+ * freed with others, else as the reason itself.
+ */
+const volatile __u32 reason_subsystem = ~0U; /* upper half */
 const volatile __u32 reason_congested = ~0U;
 const volatile __u32 reason_l4s_step = ~0U;
 
@@ -304,8 +308,8 @@ static __always_inline bool in_reasons(const volatile __u64 *reasons, __u32 reas
 /* Most packets are freed for other reasons. */
 static __always_inline bool may_be_qdisc(__u32 reason)
 {
-	return reason == reason_not_specified || in_reasons(qdisc_reasons, reason) ||
-	       in_reasons(filter_reasons, reason);
+	return reason == reason_not_specified || reason >> 16 == reason_subsystem ||
+	       in_reasons(qdisc_reasons, reason) || in_reasons(filter_reasons, reason);
 }
 
 static __always_inline bool by_reason(__u64 *ctx, struct drop *drop)
@@ -325,7 +329,9 @@ static __always_inline bool by_reason(__u64 *ctx, struct drop *drop)
 		drop->where = DEQUEUE;
 		return true;
 	}
-	if (in_reasons(qdisc_reasons, reason)) {
+	if (reason >> 16 == reason_subsystem) {
+		drop->where = DEQUEUE;
+	} else if (in_reasons(qdisc_reasons, reason)) {
 		__u32 detail = qdisc_reason(drop->skb);
 
 		location = kfree_skb_location(ctx);
@@ -489,16 +495,13 @@ static __always_inline bool has_classes(const char *kind)
 }
 
 /*
- * These drop at dequeue; before Linux 6.19 they free first and count then, so
- * that a count which has grown belongs to an earlier packet.
+ * These drop at dequeue: in a class they free first and count then, so that a
+ * count which has grown may belong to an earlier packet.
  */
 static __always_inline bool counts_late(struct Qdisc *qdisc)
 {
-	struct Qdisc___since_6_19 *since = NULL;
 	char kind[16] __attribute__((aligned(8)));
 
-	if (bpf_core_field_exists(since->to_free))
-		return false;
 	BPF_CORE_READ_INTO(&kind, qdisc, ops, id);
 	switch (kind_word(kind)) {
 	case KIND('c', 'o', 'd', 'e'):
