@@ -442,7 +442,7 @@ fn tcp_segments_are_shown() {
     let net = Net::new();
     know_each_other(&net);
     net.left()
-        .run("tc qdisc add dev eth0 root tbf rate 4mbit burst 2kb limit 4kb");
+        .run("tc qdisc add dev eth0 root tbf rate 1mbit burst 2kb limit 4kb");
     let listener = net
         .right()
         .within(|| TcpListener::bind((addr(Pair::RIGHT), 0)).expect("listen"));
@@ -456,12 +456,12 @@ fn tcp_segments_are_shown() {
         let (mut stream, _) = listener.accept().expect("accept");
         stream.read_to_end(&mut Vec::new()).expect("read")
     });
-    client.write_all(&[0; 100_000]).expect("write");
+    client.write_all(&[0; 60_000]).expect("write");
     let from = client.local_addr().expect("own address");
     client
         .shutdown(std::net::Shutdown::Write)
         .expect("shut down");
-    assert_eq!(reader.join().expect("reader"), 100_000);
+    assert_eq!(reader.join().expect("reader"), 60_000);
     wait_until_empty(net.left());
     let (ended, count) = stop(tool, net.left());
     let rows = drops_of(&ended);
@@ -781,7 +781,13 @@ fn what_is_deleted_ends_nothing() {
     send(&socket, Pair::RIGHT, 100);
     tool.wait_for_line(|line| line.contains(&format!(":{port} > ")));
     let ended = tool.stop().success();
-    assert!(ended.stderr.contains("gone"), "{}", ended.stderr);
+    // A new namespace may have got the number of the one that is gone.
+    let told = ["are gone", "they differ"];
+    assert!(
+        told.iter().any(|text| note(&ended).contains(text)),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
