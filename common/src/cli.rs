@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, builder::RangedI64ValueParser, value_parser};
+use clap::{Args, ValueHint, builder::RangedI64ValueParser, value_parser};
 
 use crate::cgroup::Cgroup;
 use crate::columns::Format;
@@ -21,7 +21,7 @@ use crate::netns;
 pub struct General {
     /// Only what belongs to this cgroup (a directory of cgroup v2) or to a
     /// cgroup below it
-    #[arg(long, value_name = "PATH", value_parser = Cgroup::parse)]
+    #[arg(long, value_name = "PATH", value_parser = Cgroup::parse, value_hint = ValueHint::DirPath)]
     pub cgroup: Option<Cgroup>,
 
     /// One JSON object per line
@@ -160,11 +160,11 @@ pub struct TaskFilter {
 #[derive(Args, Debug, Clone)]
 pub struct ContainerMaps {
     /// Only tasks whose cgroup id is a key of this pinned BPF hash map
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub cgroupmap: Option<PathBuf>,
 
     /// Only tasks whose mount namespace is a key of this pinned BPF hash map
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub mntnsmap: Option<PathBuf>,
 }
 

@@ -73,16 +73,20 @@ pub const SOCKET_FILES: &str = "socket_files";
 /// `struct socket_file`: inode, comm, tgid, padding.
 const ENTRY: usize = 32;
 
-/// At most this often, and no more than 1/`SHARE` of the time, all open files
-/// are gone through for a socket that is not known yet.
-const PAUSE: Duration = Duration::from_millis(100);
+/// No more than 1/`SHARE` of the time is spent to go through all open files
+/// for sockets that are not known yet. What was not spent may be later, of the
+/// last `SAVED` of time.
 const SHARE: u32 = 20;
+const SAVED: Duration = Duration::from_secs(1);
+/// To count for each time: so short is none.
+const LEAST: Duration = Duration::from_millis(1);
 
 /// Finds the owners.
 pub struct Owners {
     files: Option<Link>,
     by_inode: HashMap<u64, Owner>,
-    not_before: Instant,
+    /// Up to when the time is spent.
+    spent: Instant,
     cgroups: CgroupPaths,
 }
 
@@ -94,10 +98,11 @@ impl Owners {
         let mut owners = Self {
             files,
             by_inode: HashMap::new(),
-            not_before: Instant::now(),
+            spent: Instant::now(),
             cgroups: CgroupPaths::default(),
         };
         owners.scan()?;
+        owners.spent = owners.spent.checked_sub(SAVED).unwrap_or(owners.spent);
         Ok(owners)
     }
 
@@ -134,8 +139,14 @@ impl Owners {
         self.cgroups.path(id)
     }
 
+    /// Lets the next socket that is not known be looked up at once: for a last
+    /// report.
+    pub fn look_again(&mut self) {
+        self.spent = Instant::now();
+    }
+
     fn holder(&mut self, inode: u64) -> Result<Option<Owner>> {
-        if !self.by_inode.contains_key(&inode) && Instant::now() >= self.not_before {
+        if !self.by_inode.contains_key(&inode) && self.spent <= Instant::now() {
             self.scan()?;
         }
         Ok(self.by_inode.get(&inode).copied())
@@ -159,8 +170,8 @@ impl Owners {
                 self.by_inode.entry(inode).or_insert(owner);
             }
         }
-        let took = start.elapsed();
-        self.not_before = Instant::now() + PAUSE.max(took * SHARE);
+        let saved = start.checked_sub(SAVED).unwrap_or(start);
+        self.spent = self.spent.max(saved) + start.elapsed().max(LEAST) * SHARE;
         Ok(())
     }
 }

@@ -2,4 +2,12 @@
 /* include/uapi/asm-generic/errno*.h: the same on x86 and arm64. */
 #pragma once
 
-enum { EADDRNOTAVAIL = 99, ECONNREFUSED = 111 };
+enum {
+	EAGAIN = 11,
+	ENOMEM = 12,
+	EBUSY = 16,
+	EINVAL = 22,
+	EADDRNOTAVAIL = 99,
+	ECONNREFUSED = 111,
+	EHOSTUNREACH = 113,
+};

@@ -54,6 +54,7 @@ struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
 	unsigned long _skb_refdst; /* a struct dst_entry *, with a flag in bit 0 */
+	char cb[48]; /* of the layer that has it */
 	unsigned int len; /* from data on */
 	int skb_iif; /* where it came in; 0: made here */
 	__be16 vlan_proto;

@@ -80,6 +80,7 @@ struct sock {
 	struct socket *sk_socket; /* NULL for one that its process has closed */
 	__u16 sk_protocol;
 	int sk_err; /* errno, positive */
+	struct dst_entry *sk_dst_cache; /* the route */
 	struct sock_cgroup_data sk_cgrp_data;
 } CO_RE;
 
@@ -89,8 +90,11 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	__u8 icsk_pending; /* what the timer is for: ICSK_TIME_* */
+	__u8 icsk_ca_state : 5; /* TCP_CA_* */
 } CO_RE;
 
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
+	__u32 total_retrans; /* segments */
 } CO_RE;

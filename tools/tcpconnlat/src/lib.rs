@@ -119,6 +119,8 @@ const CONNECT: Hook = Hook {
         .optional(&["kprobe_v6"])
         .maps(&["starts_hash"]),
         Alternative::new("tp_btf", &["set_state", "receive_reset"]).maps(&["starts"]),
+        Alternative::new("tp_btf-hash", &["set_state_hash", "receive_reset_hash"])
+            .maps(&["starts_hash"]),
     ],
 };
 

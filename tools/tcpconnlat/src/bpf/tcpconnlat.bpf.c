@@ -34,7 +34,10 @@ struct {
 	__type(value, struct start);
 } starts SEC(".maps");
 
-/* The same for kprobes, which cannot use socket storage. */
+/*
+ * The same for kprobes, which cannot use socket storage, and for Linux 5.10,
+ * whose tracing programs cannot.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -108,7 +111,7 @@ static __always_inline void show(struct sock *sk, struct start *start, enum stor
 			hist_add(hist, us, us);
 		return;
 	}
-	if (want_origin) /* a kprobe's pointer is just a number */
+	if (want_origin) /* for a kprobe a pointer is just a number */
 		cookie = store == IN_SOCK ? make_cookie(sk) :
 					    BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	event = event_reserve(struct tcpconnlat_event);
@@ -235,23 +238,45 @@ int BPF_PROG(destroy_hash, struct sock *sk)
 }
 
 /* Without the functions themselves: the connection's states. */
+static __always_inline int state_set(struct sock *sk, int oldstate, int newstate, enum store store)
+{
+	if (newstate == TCP_SYN_SENT)
+		return sock_is_tcp(sk) ? begin(sk, store) : 0;
+	if (oldstate != TCP_SYN_SENT)
+		return 0;
+	return newstate == TCP_CLOSE ? closed(sk, store) :
+				       end(sk, store, TCPCONNLAT_ANSWERED, 0);
+}
+
+static __always_inline int reset_received(struct sock *sk, enum store store)
+{
+	if (sk->__sk_common.skc_state != TCP_SYN_SENT)
+		return 0;
+	return end(sk, store, TCPCONNLAT_REFUSED, ECONNREFUSED);
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
 {
-	if (newstate == TCP_SYN_SENT)
-		return sock_is_tcp(sk) ? begin(sk, IN_SOCK) : 0;
-	if (oldstate != TCP_SYN_SENT)
-		return 0;
-	return newstate == TCP_CLOSE ? closed(sk, IN_SOCK) :
-				       end(sk, IN_SOCK, TCPCONNLAT_ANSWERED, 0);
+	return state_set(sk, oldstate, newstate, IN_SOCK);
 }
 
 SEC("tp_btf/tcp_receive_reset")
 int BPF_PROG(receive_reset, struct sock *sk)
 {
-	if (sk->__sk_common.skc_state != TCP_SYN_SENT)
-		return 0;
-	return end(sk, IN_SOCK, TCPCONNLAT_REFUSED, ECONNREFUSED);
+	return reset_received(sk, IN_SOCK);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(set_state_hash, struct sock *sk, int oldstate, int newstate)
+{
+	return state_set(sk, oldstate, newstate, IN_HASH);
+}
+
+SEC("tp_btf/tcp_receive_reset")
+int BPF_PROG(receive_reset_hash, struct sock *sk)
+{
+	return reset_received(sk, IN_HASH);
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -17,6 +17,8 @@ const volatile __u8 counting = 0;
 
 /* The reason of a SYN that a full accept queue turns away, for which the kernel has none. */
 const volatile __u32 reason_overflow = 0;
+/* The reason for what is left in the queue of a socket that goes; before Linux 6.8 one of many. */
+const volatile __u32 reason_purge = 0;
 /* Where tcp_rcv_state_process() begins and ends. */
 const volatile __u64 state_process = 0;
 const volatile __u64 state_process_end = 0;
@@ -165,7 +167,15 @@ int kfree_skb(__u64 *ctx)
 	struct flow flow;
 	struct sock *sk;
 
-	if (!reason_wanted(reason) || !find_segment(&packet, &flow, skb))
+	if (!reason_wanted(reason))
+		return 0;
+	/*
+	 * The FIN of an ordinary close. TCP has taken its header off and acted on
+	 * it; that nobody read it from the queue is no loss.
+	 */
+	if (reason == reason_purge && !BPF_CORE_READ(skb, len))
+		return 0;
+	if (!find_segment(&packet, &flow, skb))
 		return 0;
 	sk = kfree_skb_rx_sk(ctx);
 	if (!sk)
@@ -186,7 +196,7 @@ static __always_inline int turn_away(void *ctx, struct sock *sk, struct sk_buff 
 	if (!reason_wanted(reason_overflow) || !accept_queue_full(sk) ||
 	    !find_segment(&packet, &flow, skb))
 		return 0;
-	show(ctx, &packet, &flow, skb, sk, reason_overflow, 0);
+	show(ctx, &packet, &flow, skb, sk, reason_overflow, IN_CONN_REQUEST);
 	return 0;
 }
 
@@ -203,7 +213,7 @@ int BPF_KPROBE(conn_request_kprobe, void *rsk_ops, void *af_ops, struct sock *sk
 	return turn_away(ctx, sk, skb);
 }
 
-/* Where functions cannot be traced: the same a moment later. */
+/* Where functions cannot be traced: the same as turn_away() a moment later. */
 SEC("tp_btf/consume_skb")
 int consume_skb(__u64 *ctx)
 {
@@ -227,6 +237,32 @@ int consume_skb(__u64 *ctx)
 	if (sk)
 		show(ctx, &packet, &flow, skb, sk, reason_overflow, location);
 	return 0;
+}
+
+/*
+ * What TCP itself throws away, before Linux 5.17: it then frees the packet so that
+ * kfree_skb does not see it. Compilers often inline the function.
+ */
+static __always_inline int tcp_dropped(void *ctx, struct sock *sk, struct sk_buff *skb)
+{
+	struct packet packet;
+	struct flow flow;
+
+	if (reason_wanted(0) && find_segment(&packet, &flow, skb))
+		show(ctx, &packet, &flow, skb, sk, 0, IN_TCP_DROP);
+	return 0;
+}
+
+SEC("fentry/tcp_drop")
+int BPF_PROG(tcp_drop, struct sock *sk, struct sk_buff *skb)
+{
+	return tcp_dropped(ctx, sk, skb);
+}
+
+SEC("kprobe/tcp_drop")
+int BPF_KPROBE(tcp_drop_kprobe, struct sock *sk, struct sk_buff *skb)
+{
+	return tcp_dropped(ctx, sk, skb);
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+#include "kernel/errno.h"
+#include "kernel/skb.h"
 #include "kernel/tcp.h"
 #include "stack.bpf.h"
 #include "tcpretrans.h"
@@ -74,40 +76,40 @@ static __always_inline int count(struct sock *sk, const struct flow *flow,
 		__sync_fetch_and_add(&value->probes, 1);
 	else
 		__sync_fetch_and_add(&value->synacks, 1);
-	__sync_fetch_and_add(&value->segments, what->segments);
-	__sync_fetch_and_add(&value->bytes, what->bytes);
+	/* Of a constant 0, clang would make an instruction that Linux 5.10 lacks. */
+	if (what->segments)
+		__sync_fetch_and_add(&value->segments, what->segments);
+	if (what->bytes)
+		__sync_fetch_and_add(&value->bytes, what->bytes);
 	return 0;
 }
 
 /* The device that the socket's route leads to. */
 static __always_inline void fill_device(struct tcpretrans_event *event, struct sock *sk)
 {
-	struct net_device___route *dev = NULL;
+	struct net_device *dev = NULL;
 
 	if (event->kind != SYNACK)
-		dev = BPF_CORE_READ((struct sock___route *)sk, sk_dst_cache, dev);
+		dev = BPF_CORE_READ(sk, sk_dst_cache, dev);
 	if (!dev)
 		return;
 	event->ifindex = BPF_CORE_READ(dev, ifindex);
 	BPF_CORE_READ_INTO(&event->dev, dev, name);
 }
 
-static __always_inline int tell(void *ctx, struct sock *sk, const struct happening *what,
-				bool vouched)
+static __always_inline int tell(void *ctx, struct sock *sk, const struct flow *flow,
+				const struct happening *what, bool vouched)
 {
 	struct tcpretrans_event *event;
-	struct flow flow;
 
-	if (!sock_matches(sk, &flow))
-		return 0;
 	if (counting)
-		return count(sk, &flow, what, vouched);
+		return count(sk, flow, what, vouched);
 
 	event = event_reserve_with_stack(struct tcpretrans_event);
 	if (!event)
 		return 0;
 	event->ts_ns = bpf_ktime_get_ns();
-	event->flow = flow;
+	event->flow = *flow;
 	event->tgid = bpf_get_current_pid_tgid() >> 32;
 	event->kind = what->kind;
 	event->err = what->err;
@@ -121,8 +123,7 @@ static __always_inline int tell(void *ctx, struct sock *sk, const struct happeni
 	__builtin_memset(event->dev, 0, sizeof(event->dev));
 	if (want_origin) {
 		if (what->kind != SYNACK)
-			event->total_retrans = BPF_CORE_READ(
-				(struct tcp_sock___statistics *)sk, total_retrans);
+			event->total_retrans = BPF_CORE_READ((struct tcp_sock *)sk, total_retrans);
 		fill_origin(&event->origin, sk, vouched);
 		fill_device(event, sk);
 	} else {
@@ -132,9 +133,6 @@ static __always_inline int tell(void *ctx, struct sock *sk, const struct happeni
 	event_submit(event);
 	return 0;
 }
-
-/* include/uapi/asm-generic/errno-base.h, errno.h */
-enum { EAGAIN = 11, ENOMEM = 12, EBUSY = 16, EINVAL = 22, EHOSTUNREACH = 113 };
 
 /*
  * Whether the kernel gave up before it counted a retransmit: the segment is
@@ -151,20 +149,23 @@ static __always_inline bool sent_nothing(int err)
 
 static __always_inline int resent(void *ctx, struct sock *sk, struct sk_buff *skb, int err)
 {
-	struct sk_buff___in_tcp *in_tcp = (void *)skb;
-	struct tcp_skb_cb *cb = (void *)&in_tcp->cb;
+	struct tcp_skb_cb *cb = (void *)&skb->cb;
 	struct happening what = { .kind = RETRANSMIT, .err = err };
+	struct flow flow;
 
 	if (sent_nothing(err)) {
 		if (!want_unsent)
 			return 0;
 		what.kind = NOTHING_SENT;
-	} else {
+	}
+	if (!sock_matches(sk, &flow))
+		return 0;
+	if (what.kind == RETRANSMIT) {
 		what.segments = BPF_CORE_READ(cb, tcp_gso_segs);
-		what.bytes = BPF_CORE_READ(in_tcp, len);
+		what.bytes = BPF_CORE_READ(skb, len);
 	}
 	what.seq = BPF_CORE_READ(cb, seq);
-	return tell(ctx, sk, &what, true);
+	return tell(ctx, sk, &flow, &what, true);
 }
 
 SEC("tp_btf/tcp_retransmit_skb")
@@ -187,8 +188,11 @@ int BPF_PROG(refused, struct sock *sk, struct sk_buff *skb, int segs, int err)
 static __always_inline int probe(void *ctx, struct sock *sk, bool vouched)
 {
 	struct happening what = { .kind = LOSS_PROBE };
+	struct flow flow;
 
-	return tell(ctx, sk, &what, vouched);
+	if (!sock_matches(sk, &flow))
+		return 0;
+	return tell(ctx, sk, &flow, &what, vouched);
 }
 
 SEC("fentry/tcp_send_loss_probe")
@@ -212,7 +216,7 @@ int BPF_KPROBE(loss_probe_kprobe, struct sock *sk)
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(loss_probe_state, struct sock *sk, struct sk_buff *skb)
 {
-	struct inet_connection_sock___timer *icsk = (void *)sk;
+	struct inet_connection_sock *icsk = (void *)sk;
 
 	if (BPF_CORE_READ(icsk, icsk_pending) != ICSK_TIME_LOSS_PROBE ||
 	    BPF_CORE_READ_BITFIELD_PROBED(icsk, icsk_ca_state) >= TCP_CA_Recovery)
@@ -224,9 +228,12 @@ SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(synack, struct sock *sk, struct sock *request)
 {
 	struct happening what = { .kind = SYNACK, .segments = 1 };
+	struct flow flow;
 
+	if (!sock_matches(request, &flow))
+		return 0;
 	what.seq = BPF_CORE_READ((struct tcp_request_sock *)request, snt_isn);
-	return tell(ctx, request, &what, true);
+	return tell(ctx, request, &flow, &what, true);
 }
 
 char LICENSE[] SEC("license") = "GPL";
