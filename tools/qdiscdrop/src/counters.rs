@@ -373,9 +373,8 @@ impl Compared {
                 one.traced
             );
         }
-        match self.differing.len().checked_sub(SHOWN) {
-            Some(more @ 1..) => text += &format!(", and {more} more"),
-            _ => {}
+        if let Some(more @ 1..) = self.differing.len().checked_sub(SHOWN) {
+            text += &format!(", and {more} more");
         }
         if !self.differing.is_empty() {
             text += &format!(" ({REASONS})");

@@ -52,6 +52,7 @@ pub struct Kernel {
     pub l4s_step: u32,
     pub list: Parts,
     pub xmit: Parts,
+    pub free: Parts,
     pub receive: Parts,
     pub qdiscs: Vec<Range<u64>>,
 }
@@ -97,6 +98,7 @@ impl Kernel {
             l4s_step: detail("QDISC_DROP_L4S_STEP_NON_ECN"),
             list: code_of.function(&["kfree_skb_list_reason", "kfree_skb_list"]),
             xmit: code_of.function(&["__dev_queue_xmit"]),
+            free: code_of.function(&["__tcf_kfree_skb_list"]),
             receive: code_of.function(&["__netif_receive_skb_core"]),
             qdiscs: code_of.qdiscs(),
         })

@@ -263,6 +263,7 @@ fn configure(open: &mut OpenQdiscdropSkel<'_>, args: &Args, kernel: &Kernel) -> 
         for (parts, text) in [
             (&mut rodata.text_list, &kernel.list),
             (&mut rodata.text_xmit, &kernel.xmit),
+            (&mut rodata.text_free, &kernel.free),
             (&mut rodata.text_receive, &kernel.receive),
         ] {
             for (range, text) in parts.iter_mut().zip(text) {

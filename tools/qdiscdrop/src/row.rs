@@ -186,10 +186,8 @@ pub fn handle(value: u32) -> String {
     }
 }
 
-fn some<T: Into<u64>>(value: T, unknown: T) -> Value<'static>
-where
-    T: PartialEq,
-{
+/// A number, or `-` for the one that stands for not known.
+fn some(value: u32, unknown: u32) -> Value<'static> {
     if value == unknown {
         Value::Unknown
     } else {

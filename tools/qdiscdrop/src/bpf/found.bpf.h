@@ -55,6 +55,7 @@ struct range {
 #define PARTS 2
 const volatile struct range text_list[PARTS] = {}; /* kfree_skb_list: its caller drops */
 const volatile struct range text_xmit[PARTS] = {}; /* __dev_queue_xmit */
+const volatile struct range text_free[PARTS] = {}; /* __tcf_kfree_skb_list, Linux 7.1 */
 const volatile struct range text_receive[PARTS] = {}; /* __netif_receive_skb_core */
 
 /* The code of qdiscs that free packets themselves: modules, or functions in the kernel. */
@@ -305,47 +306,43 @@ static __always_inline bool in_reasons(const volatile __u64 *reasons, __u32 reas
 	return reason < REASON_WORDS * 64 && reasons[reason / 64] >> reason % 64 & 1;
 }
 
+/*
+ * From where just a qdisc's packets are freed, whatever reason they have: since
+ * Linux 6.8 it stands beside the packet, where the segments of a large one (in
+ * tbf) have something else.
+ */
+static __always_inline bool freed_for_qdisc(__u64 location)
+{
+	struct tc_skb_cb *cb = NULL;
+
+	return bpf_core_field_exists(cb->drop_reason) &&
+	       (in_function(location, text_free) || in_function(location, text_xmit));
+}
+
 /* Most packets are freed for other reasons. */
-static __always_inline bool may_be_qdisc(__u32 reason)
+static __always_inline bool may_be_qdisc(__u32 reason, __u64 location)
 {
 	return reason == reason_not_specified || reason >> 16 == reason_subsystem ||
-	       in_reasons(qdisc_reasons, reason) || in_reasons(filter_reasons, reason);
+	       in_reasons(qdisc_reasons, reason) || in_reasons(filter_reasons, reason) ||
+	       freed_for_qdisc(location);
 }
 
 static __always_inline bool by_reason(__u64 *ctx, struct drop *drop)
 {
 	struct Qdisc___since_6_19 *since = NULL;
-	__u32 reason = kfree_skb_reason(ctx);
-	__u64 location;
+	__u64 location = kfree_skb_location(ctx);
+	__u32 reason = kfree_skb_reason(ctx), detail;
 
 	drop->reason = reason;
 	drop->counted = reason != reason_burst;
-	if (reason == reason_not_specified) {
-		location = kfree_skb_location(ctx);
+	if (reason == reason_not_specified && !in_function(location, text_free)) {
 		if (in_function(location, text_list))
 			location = list_caller(ctx);
 		if (!in_qdisc(location))
 			return false;
 		drop->where = DEQUEUE;
-		return true;
-	}
-	if (reason >> 16 == reason_subsystem) {
+	} else if (reason >> 16 == reason_subsystem) {
 		drop->where = DEQUEUE;
-	} else if (in_reasons(qdisc_reasons, reason)) {
-		__u32 detail = qdisc_reason(drop->skb);
-
-		location = kfree_skb_location(ctx);
-		drop->where = ENQUEUE;
-		if (bpf_core_field_exists(since->to_free)) {
-			drop->maybe_enqueue = !in_qdisc(location);
-			if (!drop->maybe_enqueue || detail == reason_congested ||
-			    detail == reason_l4s_step)
-				drop->where = DEQUEUE;
-		} else if (!in_function(location, text_xmit) && !in_function(location, text_list)) {
-			drop->where = DEQUEUE;
-		}
-		if (detail >> 16)
-			drop->reason = detail;
 	} else if (in_reasons(filter_reasons, reason)) {
 		struct sk_buff___qdisc *skb = (void *)drop->skb;
 
@@ -355,7 +352,21 @@ static __always_inline bool by_reason(__u64 *ctx, struct drop *drop)
 				      INGRESS :
 				      EGRESS;
 	} else {
-		return false;
+		detail = qdisc_reason(drop->skb);
+		drop->where = ENQUEUE;
+		if (bpf_core_field_exists(since->to_free)) {
+			drop->maybe_enqueue = !in_qdisc(location);
+			if (!drop->maybe_enqueue || detail == reason_congested ||
+			    detail == reason_l4s_step)
+				drop->where = DEQUEUE;
+		} else if (!in_function(location, text_xmit) &&
+			   !in_function(location, text_list)) {
+			drop->where = DEQUEUE;
+		}
+		if (detail >> 16 == reason_subsystem)
+			drop->reason = detail;
+		else if (!in_reasons(qdisc_reasons, reason))
+			drop->reason = 0;
 	}
 	add_police(drop);
 	return true;

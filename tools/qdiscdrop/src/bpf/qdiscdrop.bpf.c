@@ -206,7 +206,7 @@ int drop_reason(__u64 *ctx)
 {
 	struct drop *drop;
 
-	if (!may_be_qdisc(kfree_skb_reason(ctx)))
+	if (!may_be_qdisc(kfree_skb_reason(ctx), kfree_skb_location(ctx)))
 		return 0;
 	drop = new_drop(ctx);
 	return drop && by_reason(ctx, drop) ? trace(ctx, drop) : 0;
