@@ -174,7 +174,8 @@ impl<'t> Symbols<'t> {
         let mut ranges = Vec::<Range<u64>>::new();
         let mut modules = std::collections::BTreeMap::<&str, Range<u64>>::new();
         for (addr, name, module) in &self.functions {
-            if module.starts_with("[sch_") {
+            // See module_loaded() in found.bpf.h.
+            if module.starts_with("[sch_") && *module != "[sch_tbf]" {
                 let end = (addr + 1).next_multiple_of(PAGE);
                 let range = modules.entry(module).or_insert(*addr..end);
                 range.end = end;
