@@ -169,21 +169,24 @@ impl<'t> Symbols<'t> {
             .unwrap_or([0..0, 0..0])
     }
 
-    /// The code of qdiscs that free packets by themselves.
+    /// The code of qdiscs that free packets by themselves. A module that is just
+    /// being loaded has code in two places, and others may lie between.
     fn qdiscs(&self) -> Vec<Range<u64>> {
         let mut ranges = Vec::<Range<u64>>::new();
-        let mut modules = std::collections::BTreeMap::<&str, Range<u64>>::new();
+        let mut last = "";
         for (addr, name, module) in &self.functions {
             // See module_loaded() in found.bpf.h.
             if module.starts_with("[sch_") && *module != "[sch_tbf]" {
                 let end = (addr + 1).next_multiple_of(PAGE);
-                let range = modules.entry(module).or_insert(*addr..end);
-                range.end = end;
+                match ranges.last_mut() {
+                    Some(range) if last == *module && *addr <= range.end + PAGE => range.end = end,
+                    _ => ranges.push(*addr..end),
+                }
             } else if module.is_empty() && FUNCTIONS.contains(name) {
                 ranges.push(self.range(*addr));
             }
+            last = module;
         }
-        ranges.extend(modules.into_values());
         ranges
     }
 }
@@ -203,6 +206,8 @@ ffffffff81000400 T last
 ffffffffc0001000 t codel_init\t[sch_codel]
 ffffffffc0001f10 t drop_func\t[sch_codel]
 ffffffffc0005000 t drop_func\t[other]
+ffffffffc0006000 t tbf_enqueue\t[sch_tbf]
+ffffffffc0009000 t init_module\t[sch_codel]
 ";
 
     #[test]
@@ -222,7 +227,8 @@ ffffffffc0005000 t drop_func\t[other]
             symbols.qdiscs(),
             [
                 low(0x300, 0x400),
-                0xffff_ffff_c000_1000..0xffff_ffff_c000_2000
+                0xffff_ffff_c000_1000..0xffff_ffff_c000_2000,
+                0xffff_ffff_c000_9000..0xffff_ffff_c000_a000
             ]
         );
     }
