@@ -38,15 +38,15 @@ event!(qdiscdrop_sum);
 #[derive(Parser, Debug)]
 #[command(after_help = "\
 Examples:
-  qdiscdrop                 a line per dropped packet
-  qdiscdrop -b              with backlog and limit of the qdisc
-  qdiscdrop -i eth0 -P udp  only UDP on eth0
-  qdiscdrop -D 443          only packets to or from remote port 443
-  qdiscdrop --stack         with the kernel stack of each drop
-  qdiscdrop -c 1            every second, the flows with the most drops
-  qdiscdrop -c --by qdisc   drops per qdisc and class, until Ctrl-C
-  qdiscdrop -c 5 12 --by process --top 3
-  qdiscdrop --json          one JSON object per line")]
+  qdiscdrop                   a line per dropped packet
+  qdiscdrop -b                with backlog and limit of the qdisc
+  qdiscdrop -i eth0 -P udp    only UDP on eth0
+  qdiscdrop -D 443            only packets to or from remote port 443
+  qdiscdrop --stack           with the kernel stack of each drop
+  qdiscdrop -c 1              every second, the flows with the most drops
+  qdiscdrop -c --by qdisc     drops per qdisc and class, until Ctrl-C
+  qdiscdrop -c 5 12 --top 3   the three worst flows, every 5 seconds for a minute
+  qdiscdrop --json            one JSON object per line")]
 pub struct Args {
     /// With packets and bytes in the qdisc at the drop, and its limit
     #[arg(short, long, conflicts_with = "summary")]
