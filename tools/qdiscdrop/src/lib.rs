@@ -132,7 +132,7 @@ const LOCATION: Hook = Hook {
     name: "drop",
     alternatives: &[
         Alternative::new("location", &["drop_location", "refused_ingress"]),
-        Alternative::new("location-5.13", &["drop_location", "refused"]),
+        Alternative::new("location-5.15", &["drop_location", "refused"]),
         Alternative::new("location-egress", &["drop_location"]),
     ],
 };

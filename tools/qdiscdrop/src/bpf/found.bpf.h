@@ -214,7 +214,7 @@ int refused_ingress(__u64 *ctx)
 	return 0;
 }
 
-/* Linux 5.13 (9453d45ecb6c) and newer: both ways. */
+/* Linux 5.15 (3aa260559455) and newer: both ways. */
 SEC("fexit/tcf_classify")
 int refused(__u64 *ctx)
 {
