@@ -8,7 +8,7 @@ mod summary;
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, value_parser};
 use common::btf::KernelBtf;
 use common::cli::{Family, General, NetFilter, PortFilter, RunTime, seconds};
@@ -20,6 +20,7 @@ use common::origin::{OWNER, Owners, SOCKET_FILES};
 use common::session::Session;
 use common::tool::Tool;
 use common::{bpf_object, bpf_skeleton, event, flow_filter};
+use libbpf_rs::{MapHandle, RingBufferBuilder};
 
 use counters::Comparison;
 use kernel::Kernel;
@@ -207,10 +208,11 @@ impl Tool for Qdiscdrop {
         let mut rows = Rows::new(&args, owners, &mut kernel);
         rows.header(session.out.buffer());
         session.ready()?;
-        // Held until the qdiscs' counters are read.
+        // Attached until the qdiscs' counters are read.
         let link = attached
             .take_link("drop_reason")
             .or_else(|| attached.take_link("drop_location"));
+        let events = MapHandle::try_from(&attached.skel.maps.events).context("map events")?;
         session.stream(
             attached,
             |skel| &skel.maps.events,
@@ -219,11 +221,44 @@ impl Tool for Qdiscdrop {
                 rows.write(event, tail, out)
             },
         )?;
-        comparison.tell(name, session.out.buffer())?;
+        let mut counters = Vec::new();
+        comparison.tell(name, &mut counters)?;
         std::mem::drop(link);
+        // What has come meanwhile is among what was traced.
+        drain(&events, |event, tail| {
+            rows.write(event, tail, session.out.buffer())
+        })?;
+        session.out.buffer().extend_from_slice(&counters);
         session.out.flush()
     }
 }
+
+/// The drops that are left in the ring.
+fn drain(
+    events: &MapHandle,
+    mut write: impl FnMut(qdiscdrop_event, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut result = Ok(());
+    let mut builder = RingBufferBuilder::new();
+    builder.add(events, |record| {
+        let written =
+            decode::<qdiscdrop_event>(record).and_then(|(event, tail)| write(event, tail));
+        match written {
+            Ok(()) => 0,
+            Err(error) => {
+                result = Err(error);
+                -1
+            }
+        }
+    })?;
+    let ring = builder.build().context("map the ring buffer")?;
+    ring.consume_raw_n(RING_REST);
+    std::mem::drop(ring);
+    result
+}
+
+/// More may come than can be written.
+const RING_REST: usize = 65536;
 
 /// `tbf 8001:`; with the class that dropped `htb 1: 1:10`.
 fn qdisc_text(qdisc: &skel::types::qdisc) -> String {
