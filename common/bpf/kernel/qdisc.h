@@ -64,11 +64,8 @@ struct sk_buff___qdisc {
 	__u8 tc_at_ingress : 1;
 } CO_RE;
 
-struct qdisc_skb_cb {
-} CO_RE;
-
-/* skb->cb while a packet is in a qdisc. drop_reason: Linux 6.8 (fb2780721ca5). */
-struct tc_skb_cb {
+/* skb->cb while a packet is in a qdisc. Linux 6.8 (fb2780721ca5). */
+struct tc_skb_cb___since_6_8 {
 	__u32 drop_reason;
 } CO_RE;
 
@@ -89,12 +86,12 @@ struct tc_action {
 } CO_RE;
 
 /* Before Linux 6.4 (ac3b43283923) */
-struct module_layout {
+struct module_layout___before_6_4 {
 	void *base;
 	unsigned int text_size;
 } CO_RE;
 
-struct module_memory {
+struct module_memory___since_6_4 {
 	void *base;
 	unsigned int size;
 } CO_RE;
@@ -104,9 +101,9 @@ struct module {
 } CO_RE;
 
 struct module___before_6_4 {
-	struct module_layout core_layout;
+	struct module_layout___before_6_4 core_layout;
 } CO_RE;
 
 struct module___since_6_4 {
-	struct module_memory mem[7]; /* the first is the text */
+	struct module_memory___since_6_4 mem[7]; /* the first is the text */
 } CO_RE;

@@ -220,6 +220,9 @@ int refused(__u64 *ctx)
 {
 	struct verdict *last = verdict();
 
+	/* Before, it has one parameter less; so old a kernel lacks this helper as well. */
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return 0;
 	if (last)
 		last->refused = (int)ctx[5] == TC_ACT_SHOT ? ctx[0] : 0;
 	return 0;
@@ -298,7 +301,7 @@ static __always_inline void add_police(struct drop *drop)
 /* The detail that the kernel has written beside the packet, where it does; else 0. */
 static __always_inline __u32 qdisc_reason(struct sk_buff *skb)
 {
-	struct tc_skb_cb *cb = (void *)((struct sk_buff___qdisc *)skb)->cb;
+	struct tc_skb_cb___since_6_8 *cb = (void *)((struct sk_buff___qdisc *)skb)->cb;
 
 	if (reason_congested == ~0U || !bpf_core_field_exists(cb->drop_reason))
 		return 0;
@@ -317,7 +320,7 @@ static __always_inline bool in_reasons(const volatile __u64 *reasons, __u32 reas
  */
 static __always_inline bool freed_for_qdisc(__u64 location)
 {
-	struct tc_skb_cb *cb = NULL;
+	struct tc_skb_cb___since_6_8 *cb = NULL;
 
 	return bpf_core_field_exists(cb->drop_reason) &&
 	       (in_function(location, text_free) || in_function(location, text_xmit));
