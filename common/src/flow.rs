@@ -101,6 +101,15 @@ impl Network {
         })
     }
 
+    /// As `addr_matches()` of the BPF side.
+    pub fn contains(&self, addr: IpAddr) -> bool {
+        let addr = match addr {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        u128::from(addr) & self.mask == self.addr
+    }
+
     /// The words of `filter_addr` and `filter_addr_mask`: as they stand in
     /// memory, in network order.
     pub fn words(&self) -> ([u32; 4], [u32; 4]) {
@@ -164,6 +173,20 @@ mod tests {
             bytes(Network::parse("0.0.0.0/0").unwrap().words().1),
             [[255; 12].as_slice(), &[0; 4]].concat()
         );
+    }
+
+    #[test]
+    fn networks_hold_their_addresses() {
+        let holds = |network: &str, addr: &str| {
+            let network = Network::parse(network).unwrap();
+            network.contains(addr.parse().unwrap())
+        };
+        assert!(holds("192.0.2.0/24", "192.0.2.255"));
+        assert!(holds("192.0.2.0/24", "::ffff:192.0.2.1"));
+        assert!(!holds("192.0.2.0/24", "192.0.3.0"));
+        assert!(!holds("0.0.0.0/0", "::1"));
+        assert!(holds("::/0", "192.0.2.1"));
+        assert!(holds("2001:db8::/32", "2001:db8:ffff::"));
     }
 
     #[test]

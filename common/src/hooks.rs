@@ -79,6 +79,11 @@ impl<S> Attached<S> {
         let index = self.links.iter().position(|(name, _)| *name == program)?;
         Some(self.links.swap_remove(index).1)
     }
+
+    /// Detaches all of it now, for a tool that goes on without.
+    pub fn detach(mut self) {
+        self.links.clear();
+    }
 }
 
 impl<S> Drop for Attached<S> {

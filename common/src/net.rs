@@ -22,6 +22,10 @@ impl Ports {
             .map(Self)
     }
 
+    pub fn contains(&self, port: u16) -> bool {
+        self.0.contains(&port)
+    }
+
     /// Puts the list, if there is one, into a map of `common/bpf/ports.bpf.h`.
     pub fn store(ports: Option<&Self>, bitmap: &impl MapCore) -> anyhow::Result<()> {
         for (word, bits) in ports.map(Self::bitmap).unwrap_or_default() {

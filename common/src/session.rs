@@ -13,7 +13,6 @@ use libbpf_rs::{MapCore, RingBuffer, RingBufferBuilder};
 
 use crate::cli::General;
 use crate::hooks::{self, Attached, Hook};
-use crate::lost::Lost;
 use crate::output::Output;
 use crate::probe::Probe;
 use crate::time::utc_now;
@@ -24,12 +23,17 @@ use crate::wait::{Waiter, Wake};
 const DRAIN_IDLE: Duration = Duration::from_millis(50);
 /// The same while events are coming.
 const DRAIN_BUSY: Duration = Duration::from_millis(20);
+/// How often, at most, a source is looked at after the end: what keeps coming
+/// is not waited for.
+const LAST_LOOKS: usize = 64;
 /// Records per write.
 const BATCH: usize = 4096;
 /// No record takes less of the ring, with its header.
 const SMALLEST_RECORD: usize = 16;
 /// How often the loss counters are read.
-const LOST_CHECK: Duration = Duration::from_secs(1);
+const LOST_CHECK: Duration = TICK;
+/// For what a tool looks at from time to time.
+const TICK: Duration = Duration::from_secs(1);
 
 /// A running tool.
 pub struct Session {
@@ -125,9 +129,21 @@ impl Session {
     /// ends. Then the programs are detached and what is left is shown.
     pub fn stream<S>(
         &mut self,
+        attached: Attached<S>,
+        ring: impl FnOnce(&S) -> &dyn MapCore,
+        on_record: impl FnMut(&[u8], &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        self.stream_and(attached, ring, on_record, |_, _| Ok(()))
+    }
+
+    /// As [`stream`](Self::stream); `on_tick` is called every second, and once
+    /// more after the last record.
+    pub fn stream_and<S>(
+        &mut self,
         mut attached: Attached<S>,
         ring: impl FnOnce(&S) -> &dyn MapCore,
         on_record: impl FnMut(&[u8], &mut Vec<u8>) -> Result<()>,
+        mut on_tick: impl FnMut(&S, &mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
         // Shared by the ring's callback and the loop around it, which never
         // run at the same time.
@@ -156,7 +172,9 @@ impl Session {
                 break;
             }
             if Instant::now() >= next_lost {
-                self.report_lost(&mut attached.lost, &mut shared.borrow_mut().out)?;
+                let out = &mut shared.borrow_mut().out;
+                on_tick(&attached.skel, out.buffer())?;
+                self.report_lost(attached.lost.take(), out)?;
                 next_lost = Instant::now() + LOST_CHECK;
             }
         }
@@ -168,7 +186,54 @@ impl Session {
         }
         drop(ring);
         let mut out = shared.into_inner().out;
-        self.report_lost(&mut attached.lost, &mut out)
+        on_tick(&attached.skel, out.buffer())?;
+        self.report_lost(attached.lost.take(), &mut out)
+    }
+
+    /// For a tool that has its events from elsewhere, or only counts: looks at
+    /// `source` a few times a second, more often while it gives something, until
+    /// the session ends or the source says so. What came until then is shown.
+    pub fn follow(&mut self, source: &mut impl Source) -> Result<()> {
+        let mut out = std::mem::take(&mut self.out);
+        let start = Instant::now();
+        let mut ticks = 1;
+        let mut drained = 0;
+        loop {
+            let pause = match drained {
+                0 => DRAIN_IDLE,
+                BATCH.. => Duration::ZERO,
+                _ => DRAIN_BUSY,
+            };
+            let tick = start + TICK.saturating_mul(ticks);
+            let end = self.wait(tick.min(Instant::now() + pause), None)?;
+            drained = source.drain(&mut out)?;
+            out.flush()?;
+            if end {
+                break;
+            }
+            if Instant::now() >= tick {
+                ticks += 1;
+                let go_on = source.tick(&mut out)?;
+                self.report_lost(source.lost(), &mut out)?;
+                if !go_on {
+                    break;
+                }
+            }
+        }
+        for _ in 0..LAST_LOOKS {
+            if source.drain(&mut out)? == 0 {
+                break;
+            }
+            out.flush()?;
+        }
+        let result = self.report_lost(source.lost(), &mut out);
+        self.out = out;
+        result
+    }
+
+    /// Sleeps; true when the session is to end.
+    pub fn pause(&mut self, time: Duration) -> Result<bool> {
+        self.wait(Instant::now() + time, None)
     }
 
     /// The interval report: `report` writes one, `count` times or until the
@@ -191,7 +256,7 @@ impl Session {
             let end = self.wait(start + interval.saturating_mul(ticks).min(far), None)?;
             report(&attached.skel, self.out.buffer())?;
             let mut out = std::mem::take(&mut self.out);
-            self.report_lost(&mut attached.lost, &mut out)?;
+            self.report_lost(attached.lost.take(), &mut out)?;
             self.out = out;
             left -= 1;
             if end || left == 0 {
@@ -201,8 +266,7 @@ impl Session {
     }
 
     /// Says on stderr, and in JSON also on stdout, what was lost; writes `out`.
-    fn report_lost(&self, lost: &mut Lost, out: &mut Output) -> Result<()> {
-        let samples = lost.take();
+    pub fn report_lost(&self, samples: u64, out: &mut Output) -> Result<()> {
         if samples > 0 {
             let _ = writeln!(std::io::stderr(), "Possibly lost {samples} samples");
             if self.json {
@@ -214,6 +278,18 @@ impl Session {
         }
         out.flush()
     }
+}
+
+/// Where [`Session::follow`] has events from.
+pub trait Source {
+    /// Writes what has come, up to some thousand events; how many.
+    fn drain(&mut self, out: &mut Output) -> Result<usize>;
+
+    /// Called every second. `false` ends the session.
+    fn tick(&mut self, out: &mut Output) -> Result<bool>;
+
+    /// How many events were lost since this was last asked.
+    fn lost(&mut self) -> u64;
 }
 
 struct Stream<F> {

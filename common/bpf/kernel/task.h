@@ -20,6 +20,7 @@ struct thread_info {
 
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	unsigned int flags; /* PF_* */
 	pid_t pid;
 	pid_t tgid;

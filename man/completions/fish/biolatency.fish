@@ -1,6 +1,6 @@
 complete -c biolatency -s d -l disk -d 'Only this disk or partition: a name below /dev' -r
 complete -c biolatency -l duration -d 'End after this many seconds' -r
-complete -c biolatency -l cgroup -d 'Only what belongs to this cgroup (a directory of cgroup v2) or to a cgroup below it' -r
+complete -c biolatency -l cgroup -d 'Only what belongs to this cgroup (a directory of cgroup v2) or to a cgroup below it' -r -f -a "(__fish_complete_directories)"
 complete -c biolatency -s T -l timestamp -d 'Include the time of day (HH:MM:SS)'
 complete -c biolatency -s Q -l queued -d 'Include the time that the I/O was queued in the operating system'
 complete -c biolatency -s m -l milliseconds -d 'Latencies in milliseconds'

@@ -1,7 +1,7 @@
 complete -c tcpstates -s L -l localport -d 'Only these local ports, as a comma list' -r
 complete -c tcpstates -s D -l remoteport -d 'Only these remote ports, as a comma list' -r
 complete -c tcpstates -l duration -d 'End after this many seconds' -r
-complete -c tcpstates -l cgroup -d 'Only what belongs to this cgroup (a directory of cgroup v2) or to a cgroup below it' -r
+complete -c tcpstates -l cgroup -d 'Only what belongs to this cgroup (a directory of cgroup v2) or to a cgroup below it' -r -f -a "(__fish_complete_directories)"
 complete -c tcpstates -s T -l time -d 'Include the time of day (HH:MM:SS)'
 complete -c tcpstates -s t -l timestamp -d 'Include the seconds since the first event'
 complete -c tcpstates -s w -l wide -d 'Wide columns (fit IPv6 addresses)'

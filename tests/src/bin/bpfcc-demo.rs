@@ -200,6 +200,10 @@ fn qdiscdrop() -> bool {
     let pair = Pair::new();
     pair.left
         .run("tc qdisc add dev eth0 root tbf rate 256kbit burst 2kb limit 4kb");
+    // A namespace is found by the processes in it: for the qdisc's own counters.
+    let inhabitant = pair
+        .left
+        .within(|| Command::new("sleep").arg("600").spawn());
     let tool = on(&pair.left, "qdiscdrop", &[]);
     let sent = pair.left.within(|| -> std::io::Result<()> {
         let socket = UdpSocket::bind((addr(Pair::LEFT), 0))?;
@@ -209,6 +213,10 @@ fn qdiscdrop() -> bool {
         Ok(())
     });
     let ended = tool.stop();
+    if let Ok(mut inhabitant) = inhabitant {
+        let _ = inhabitant.kill();
+        let _ = inhabitant.wait();
+    }
     show(
         "100 datagrams into a qdisc that lets two through",
         "qdiscdrop",

@@ -22,7 +22,15 @@ fn root() -> PathBuf {
 fn vm(kernel: &str, script: &str) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(root().join("tests/vm/vmrun"))
-        .args(["-t", "1500", "-M", "loop,null_blk", kernel, "-s", script])
+        .args([
+            "-t",
+            "1500",
+            "-M",
+            "loop,null_blk,nf_conntrack",
+            kernel,
+            "-s",
+            script,
+        ])
         .current_dir(root())
         .output()
         .expect("vmrun");

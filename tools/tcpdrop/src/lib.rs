@@ -16,6 +16,7 @@ use common::event::decode;
 use common::hooks::{Alternative, Hook};
 use common::net::Ports;
 use common::origin::{OWNER, Owners, SOCKET_FILES};
+use common::probe::page_size;
 use common::session::Session;
 use common::symbols::{KernelSymbols, function_range, write_stack};
 use common::time::EventClock;
@@ -36,20 +37,18 @@ event!(tcpdrop_key);
 #[derive(Parser, Debug)]
 #[command(after_help = "\
 Examples:
-  tcpdrop                       trace the kernel's TCP drops
-  tcpdrop -4                    trace IPv4 only
-  tcpdrop -6                    trace IPv6 only
-  tcpdrop --netns-id 4026531833 only this network namespace
-  tcpdrop --pid-netns 181       only the network namespace of process 181
-  tcpdrop -L 80,443             only these local ports
-  tcpdrop --addr 192.0.2.0/24   only to and from this network
-  tcpdrop --reason NETFILTER_DROP
-                                only what a firewall drops
-  tcpdrop --exclude-reason NO_SOCKET,TCP_OLD_DATA
-                                all but these reasons
-  tcpdrop -c --duration 60      count for a minute, by reason and place
-  tcpdrop --owner               with the process that owns the socket
-  tcpdrop --json                one JSON object per line")]
+  tcpdrop                            trace the kernel's TCP drops
+  tcpdrop -4                         trace IPv4 only
+  tcpdrop -6                         trace IPv6 only
+  tcpdrop --netns-id 4026531833      only this network namespace
+  tcpdrop --pid-netns 181            only the network namespace of process 181
+  tcpdrop -L 80,443                  only these local ports
+  tcpdrop --addr 192.0.2.0/24        only to and from this network
+  tcpdrop --reason NETFILTER_DROP    only what a firewall drops
+  tcpdrop --exclude-reason NO_SOCKET  all but packets to closed ports
+  tcpdrop -c --duration 60           count for a minute, by reason and place
+  tcpdrop --owner                    with the process that owns the socket
+  tcpdrop --json                     one JSON object per line")]
 pub struct Args {
     #[command(flatten)]
     family: Family,
@@ -99,12 +98,26 @@ const LISTEN: Hook = Hook {
     ],
 };
 
+/// What TCP itself throws away, on kernels that give no reasons; in the others
+/// the first hook sees it.
+const TCP: Hook = Hook {
+    name: "tcp",
+    alternatives: &[
+        Alternative::new("fentry", &["tcp_drop"]),
+        Alternative::new("kprobe", &["tcp_drop_kprobe"]),
+        Alternative::new("none", &[]),
+    ],
+};
+
+/// With its stack, a drop takes more than a kilobyte.
+const RING_BYTES: u32 = 16 << 20;
+
 pub struct Tcpdrop;
 
 impl Tool for Tcpdrop {
     const NAME: &'static str = "tcpdrop";
     const OBJECT: &'static [u8] = bpf_object!("tcpdrop");
-    const HOOKS: &'static [Hook] = &[DROP, LISTEN, OWNER];
+    const HOOKS: &'static [Hook] = &[DROP, LISTEN, TCP, OWNER];
     type Args = Args;
 
     fn run(name: &str, args: Args) -> Result<()> {
@@ -116,6 +129,9 @@ impl Tool for Tcpdrop {
         let mut hooks = vec![&DROP];
         if wanted.has(reasons.overflow) {
             hooks.push(&LISTEN);
+        }
+        if !reasons.exist() {
+            hooks.push(&TCP);
         }
         if !args.count {
             hooks.push(&OWNER);
@@ -130,11 +146,17 @@ impl Tool for Tcpdrop {
                 rodata.consume_skb_params = consume_skb_params;
                 (rodata.state_process, rodata.state_process_end) = state_process.unwrap_or((0, 0));
                 rodata.reason_overflow = reasons.overflow;
+                rodata.reason_purge = reasons.purge;
                 rodata.filter_reasons = wanted.is_filter().into();
                 rodata.wanted_reasons = wanted.bits();
                 rodata.counting = args.count.into();
                 rodata.want_stack = (!args.count).into();
+                rodata.ring_wakeup_bytes = u64::from(RING_BYTES) / 4;
             }
+            open.maps.events.set_max_entries(match args.count {
+                true => page_size(),
+                false => RING_BYTES,
+            })?;
             open.maps.counts.set_autocreate(args.count)?;
             Ok(())
         })?;
@@ -151,6 +173,13 @@ impl Tool for Tcpdrop {
             );
         }
 
+        if attached.used.contains(&(TCP.name, "none")) {
+            session.warn(
+                "what TCP itself drops (bad flags, old data, no room) is not seen: \
+                 this kernel has no tcp_drop() that can be traced, and gives no reasons",
+            );
+        }
+
         let mut symbols = KernelSymbols::default();
         if args.count {
             session.ready()?;
@@ -162,6 +191,8 @@ impl Tool for Tcpdrop {
             });
         }
 
+        // Now rather than when the first packets are dropped.
+        symbols.name(0);
         let mut owners = Owners::new(attached.take_link(SOCKET_FILES))?;
         let table = row::table(args.general.format(false), args.owner);
         table.header(session.out.buffer());

@@ -10,8 +10,8 @@ use common::drop_reason::DropReasons;
 use common::symbols::KernelSymbols;
 use common::usage;
 
-/// The name that Linux 6.15 gave to the drop of a handshake's last packet; of a
-/// SYN no kernel says it.
+/// The name that newer kernels (6.18, not yet 6.12) give to the drop of a
+/// handshake's last packet; of a SYN no kernel says it.
 const OVERFLOW: &str = "TCP_LISTEN_OVERFLOW";
 /// Its code where the kernel has no such reason: a subsystem that it has not.
 const OWN_CODES: u32 = 7 << 16;
@@ -29,13 +29,28 @@ pub struct Shown {
 pub struct Reasons {
     known: DropReasons,
     pub overflow: u32,
+    /// Of what is left in a socket's queue when it goes.
+    pub purge: u32,
 }
 
 impl Reasons {
     pub fn of_kernel(btf: &KernelBtf) -> Self {
         let mut known = DropReasons::of_kernel(btf);
         let overflow = known.own(OVERFLOW, OWN_CODES + 1);
-        Self { known, overflow }
+        let purge = ["QUEUE_PURGE", "NOT_SPECIFIED"]
+            .iter()
+            .find_map(|name| known.code(name))
+            .unwrap_or(0);
+        Self {
+            known,
+            overflow,
+            purge,
+        }
+    }
+
+    /// Whether the kernel gives any.
+    pub fn exist(&self) -> bool {
+        self.known.exist()
     }
 
     /// What `--reason` and `--exclude-reason` leave.
@@ -83,8 +98,9 @@ impl Reasons {
 /// The symbol of an event's location.
 pub fn location(symbols: &mut KernelSymbols, addr: u64) -> Rc<str> {
     match addr {
-        // The function that the programs on it do not tell.
+        // IN_CONN_REQUEST and IN_TCP_DROP: the functions that programs are on.
         0 => "tcp_conn_request+0x0".into(),
+        1 => "tcp_drop+0x0".into(),
         addr => symbols.name(addr),
     }
 }

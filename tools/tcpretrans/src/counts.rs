@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `-c`: the flows, which the kernel counts.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use common::columns::{Format, Table, Value, column, json_field};
@@ -19,6 +21,7 @@ use crate::skel::types::{tcpretrans_count, tcpretrans_flow};
 
 struct Row {
     flow: Flow,
+    netns: u32,
     count: tcpretrans_count,
     known: Known,
 }
@@ -40,7 +43,16 @@ impl Row {
     fn total(&self) -> u64 {
         self.count.retransmits + self.count.probes + self.count.synacks
     }
+
+    fn look_up(&mut self, owners: &mut Owners) -> Result<()> {
+        self.known = owners.complete(origin!(self.count.origin))?;
+        self.known.origin.netns = self.netns;
+        Ok(())
+    }
 }
+
+/// How often it is looked who owns the flows that are new.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Counts until the end of the session, then reports.
 pub fn run(
@@ -50,26 +62,35 @@ pub fn run(
     args: &Args,
 ) -> Result<()> {
     let format = args.general.format(false);
-    let table = table(args, format);
+    let interval = (args.owner || format == Format::Json).then_some(LOOK);
     session.ready()?;
-    session.intervals(
-        attached,
-        None,
-        None,
-        |skel: &TcpretransSkel<'static>, out| {
-            if format == Format::Text {
-                header(args, out);
-            }
-            for row in flows(&skel.maps.counts, &mut owners)? {
-                table.row(&row, out);
-            }
-            Ok(())
-        },
-    )
+    let mut known = HashMap::new();
+    let mut rows = Vec::new();
+    session.intervals(attached, interval, None, |skel, _| {
+        rows = flows(&skel.maps.counts, &mut owners, &mut known)?;
+        Ok(())
+    })?;
+    owners.look_again();
+    for row in rows.iter_mut().filter(|row| row.known.owner.is_none()) {
+        row.look_up(&mut owners)?;
+    }
+    if format == Format::Text {
+        header(args, session.out.buffer());
+    }
+    let table = table(args, format);
+    for row in &rows {
+        table.row(row, session.out.buffer());
+    }
+    session.out.flush()
 }
 
-/// All IPv4 flows, then all IPv6 flows, each by ascending count.
-fn flows(map: &impl MapCore, owners: &mut Owners) -> Result<Vec<Row>> {
+/// All IPv4 flows, then all IPv6 flows, each by ascending count. What is known
+/// of a flow stays in `known`: its process may be gone by the end.
+fn flows(
+    map: &impl MapCore,
+    owners: &mut Owners,
+    known: &mut HashMap<Vec<u8>, Known>,
+) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for bytes in map.keys() {
         let Some(value) = map
@@ -80,13 +101,17 @@ fn flows(map: &impl MapCore, owners: &mut Owners) -> Result<Vec<Row>> {
         };
         let (key, _) = decode::<tcpretrans_flow>(&bytes)?;
         let (count, _) = decode::<tcpretrans_count>(&value)?;
-        let mut known = owners.complete(origin!(count.origin))?;
-        known.origin.netns = key.netns;
-        rows.push(Row {
+        let mut row = Row {
             flow: flow!(key.flow),
+            netns: key.netns,
             count,
-            known,
-        });
+            known: known.remove(&bytes).unwrap_or_default(),
+        };
+        if row.known.owner.is_none() {
+            row.look_up(owners)?;
+        }
+        known.insert(bytes, row.known.clone());
+        rows.push(row);
     }
     rows.sort_by_key(|row| (row.flow.ip_version(), row.total(), row.flow));
     Ok(rows)

@@ -33,16 +33,16 @@ event!(tcpretrans_count);
 #[derive(Parser, Debug)]
 #[command(after_help = "\
 Examples:
-  tcpretrans              trace TCP retransmits
-  tcpretrans -l           include tail loss probe attempts
-  tcpretrans -c           count occurrences per flow
-  tcpretrans -6           trace IPv6 family only
-  tcpretrans -D 443       only trace remote port 443
-  tcpretrans -i 10.0.0.0/8  only flows with an end in this network
-  tcpretrans --synack     include SYN-ACKs that a server sends again
-  tcpretrans --owner      with the process that owns the socket
-  tcpretrans --stack      with the kernel stack
-  tcpretrans --json       one JSON object per line")]
+  tcpretrans                  trace TCP retransmits
+  tcpretrans -l               include tail loss probe attempts
+  tcpretrans -c               count occurrences per flow
+  tcpretrans -6               trace IPv6 family only
+  tcpretrans -D 443           only trace remote port 443
+  tcpretrans -i 10.0.0.0/8    only flows with an end in this network
+  tcpretrans --synack         include SYN-ACKs that a server sends again
+  tcpretrans --owner          with the process that owns the socket
+  tcpretrans --stack          with the kernel stack
+  tcpretrans --json           one JSON object per line")]
 pub struct Args {
     /// Include a column with the TCP sequence number
     #[arg(short, long)]

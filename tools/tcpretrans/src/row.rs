@@ -114,13 +114,17 @@ pub fn table(args: &Args, format: Format) -> Table<Row> {
     table
 }
 
-/// BCC pads the title alone.
+/// A probe has no segment of its own: BCC shows 0. BCC pads the title alone.
 fn sequence(args: &Args) -> Column<Row> {
-    let get = |row: &Row| Value::Uint(row.event.seq.into());
+    let text = |row: &Row| Value::Uint(row.event.seq.into());
+    let json = |row: &Row| match row.event.kind {
+        b'L' => Value::Missing,
+        _ => Value::Uint(row.event.seq.into()),
+    };
     match (args.sequence, args.owner) {
-        (true, false) => column("SEQ       ", get).key("seq"),
-        (true, true) => column("SEQ", get).left(10).key("seq"),
-        (false, _) => json_field("seq", get),
+        (true, false) => column("SEQ       ", text).json("seq", json),
+        (true, true) => column("SEQ", text).left(10).json("seq", json),
+        (false, _) => json_field("seq", json),
     }
 }
 

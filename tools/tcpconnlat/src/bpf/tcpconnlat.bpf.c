@@ -2,6 +2,7 @@
 #include "events.bpf.h"
 #include "hist.bpf.h"
 #include "kernel/errno.h"
+#include "kernel/skb.h"
 #include "kernel/syscall.h"
 #include "kernel/task.h"
 
@@ -12,11 +13,6 @@ const volatile __u64 min_ns = 0;
 const volatile __u8 want_failed = 0;
 const volatile __u8 want_hist = 0; /* instead of events */
 const volatile __u8 want_origin = 0; /* cookie, cgroup and network namespace */
-
-struct sk_buff {
-	unsigned char *head;
-	__u16 transport_header; /* from head */
-} CO_RE;
 
 const struct tcpconnlat_event *unused_event __attribute__((unused));
 

@@ -63,7 +63,8 @@ static __always_inline bool listens_at(struct sock *sk, const struct flow *flow,
 {
 	__u32 addr[4];
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET || (flow->family == AF_INET && !any))
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET ||
+	    (flow->family == AF_INET && !any))
 		/* Of an IPv6 socket at a v4-mapped address as well. */
 		return flow->family == AF_INET &&
 		       BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr) ==

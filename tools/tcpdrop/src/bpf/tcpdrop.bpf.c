@@ -17,10 +17,12 @@ const volatile __u8 counting = 0;
 
 /* The reason of a SYN that a full accept queue turns away, for which the kernel has none. */
 const volatile __u32 reason_overflow = 0;
+/* The reason for what is left in the queue of a socket that goes; on older kernels one of many. */
+const volatile __u32 reason_purge = 0;
 /* Where tcp_rcv_state_process() begins and ends. */
 const volatile __u64 state_process = 0;
 const volatile __u64 state_process_end = 0;
-/* Set from the kernel's type information; the second, from Linux 6.4 (dd1b527831a3) on, is the location. */
+/* Set from the kernel's type information: from Linux 6.4 (dd1b527831a3) on there is a location. */
 const volatile __u8 consume_skb_params = 1;
 
 struct {
@@ -32,9 +34,14 @@ struct {
 
 static __always_inline bool reason_wanted(__u32 reason)
 {
-	__u32 bit = (reason >> 16 & 7) << 8 | (reason & 0xff);
+	__u64 bit = (reason >> 16 & 7) << 8 | (reason & 0xff), word = bit / 64;
 
-	return !filter_reasons || wanted_reasons[bit / 64] >> bit % 64 & 1;
+	if (!filter_reasons)
+		return true;
+	/* The verifier must see that the very register that is bounded is used. */
+	barrier_var(word);
+	word &= sizeof(wanted_reasons) / sizeof(wanted_reasons[0]) - 1;
+	return wanted_reasons[word] >> bit % 64 & 1;
 }
 
 static __always_inline void count(__u64 location, __u32 reason)
@@ -165,7 +172,15 @@ int kfree_skb(__u64 *ctx)
 	struct flow flow;
 	struct sock *sk;
 
-	if (!reason_wanted(reason) || !find_segment(&packet, &flow, skb))
+	if (!reason_wanted(reason))
+		return 0;
+	/*
+	 * The FIN of an ordinary close. TCP has taken its header off and acted on
+	 * it; that nobody read it from the queue is no loss.
+	 */
+	if (reason == reason_purge && !BPF_CORE_READ(skb, len))
+		return 0;
+	if (!find_segment(&packet, &flow, skb))
 		return 0;
 	sk = kfree_skb_rx_sk(ctx);
 	if (!sk)
@@ -186,7 +201,7 @@ static __always_inline int turn_away(void *ctx, struct sock *sk, struct sk_buff 
 	if (!reason_wanted(reason_overflow) || !accept_queue_full(sk) ||
 	    !find_segment(&packet, &flow, skb))
 		return 0;
-	show(ctx, &packet, &flow, skb, sk, reason_overflow, 0);
+	show(ctx, &packet, &flow, skb, sk, reason_overflow, IN_CONN_REQUEST);
 	return 0;
 }
 
@@ -203,7 +218,7 @@ int BPF_KPROBE(conn_request_kprobe, void *rsk_ops, void *af_ops, struct sock *sk
 	return turn_away(ctx, sk, skb);
 }
 
-/* Where functions cannot be traced: the same a moment later. */
+/* Where functions cannot be traced: the same as turn_away() a moment later. */
 SEC("tp_btf/consume_skb")
 int consume_skb(__u64 *ctx)
 {
@@ -227,6 +242,32 @@ int consume_skb(__u64 *ctx)
 	if (sk)
 		show(ctx, &packet, &flow, skb, sk, reason_overflow, location);
 	return 0;
+}
+
+/*
+ * What TCP itself throws away, before Linux 5.17: it then frees the packet so that
+ * kfree_skb does not see it. Compilers often inline the function.
+ */
+static __always_inline int tcp_dropped(void *ctx, struct sock *sk, struct sk_buff *skb)
+{
+	struct packet packet;
+	struct flow flow;
+
+	if (reason_wanted(0) && find_segment(&packet, &flow, skb))
+		show(ctx, &packet, &flow, skb, sk, 0, IN_TCP_DROP);
+	return 0;
+}
+
+SEC("fentry/tcp_drop")
+int BPF_PROG(tcp_drop, struct sock *sk, struct sk_buff *skb)
+{
+	return tcp_dropped(ctx, sk, skb);
+}
+
+SEC("kprobe/tcp_drop")
+int BPF_KPROBE(tcp_drop_kprobe, struct sock *sk, struct sk_buff *skb)
+{
+	return tcp_dropped(ctx, sk, skb);
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -4,10 +4,16 @@
 #include "flow.bpf.h"
 #include "origin.bpf.h"
 
+/* A location that is not an address: the function that the program is on. */
+enum {
+	IN_CONN_REQUEST = 0,
+	IN_TCP_DROP = 1,
+};
+
 /* One dropped TCP packet; a struct stack follows. */
 struct tcpdrop_event {
 	__u64 ts_ns; /* monotonic */
-	__u64 location; /* an address in the function that dropped it; 0: see the stack */
+	__u64 location; /* an address in the function that dropped it, or IN_* */
 	struct flow flow; /* the packet's source and destination */
 	struct origin origin; /* of the socket; netns also without one */
 	__u8 ifname[16];

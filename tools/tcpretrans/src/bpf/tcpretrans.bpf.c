@@ -97,22 +97,19 @@ static __always_inline void fill_device(struct tcpretrans_event *event, struct s
 	BPF_CORE_READ_INTO(&event->dev, dev, name);
 }
 
-static __always_inline int tell(void *ctx, struct sock *sk, const struct happening *what,
-				bool vouched)
+static __always_inline int tell(void *ctx, struct sock *sk, const struct flow *flow,
+				const struct happening *what, bool vouched)
 {
 	struct tcpretrans_event *event;
-	struct flow flow;
 
-	if (!sock_matches(sk, &flow))
-		return 0;
 	if (counting)
-		return count(sk, &flow, what, vouched);
+		return count(sk, flow, what, vouched);
 
 	event = event_reserve_with_stack(struct tcpretrans_event);
 	if (!event)
 		return 0;
 	event->ts_ns = bpf_ktime_get_ns();
-	event->flow = flow;
+	event->flow = *flow;
 	event->tgid = bpf_get_current_pid_tgid() >> 32;
 	event->kind = what->kind;
 	event->err = what->err;
@@ -154,17 +151,21 @@ static __always_inline int resent(void *ctx, struct sock *sk, struct sk_buff *sk
 {
 	struct tcp_skb_cb *cb = (void *)&skb->cb;
 	struct happening what = { .kind = RETRANSMIT, .err = err };
+	struct flow flow;
 
 	if (sent_nothing(err)) {
 		if (!want_unsent)
 			return 0;
 		what.kind = NOTHING_SENT;
-	} else {
+	}
+	if (!sock_matches(sk, &flow))
+		return 0;
+	if (what.kind == RETRANSMIT) {
 		what.segments = BPF_CORE_READ(cb, tcp_gso_segs);
 		what.bytes = BPF_CORE_READ(skb, len);
 	}
 	what.seq = BPF_CORE_READ(cb, seq);
-	return tell(ctx, sk, &what, true);
+	return tell(ctx, sk, &flow, &what, true);
 }
 
 SEC("tp_btf/tcp_retransmit_skb")
@@ -187,8 +188,11 @@ int BPF_PROG(refused, struct sock *sk, struct sk_buff *skb, int segs, int err)
 static __always_inline int probe(void *ctx, struct sock *sk, bool vouched)
 {
 	struct happening what = { .kind = LOSS_PROBE };
+	struct flow flow;
 
-	return tell(ctx, sk, &what, vouched);
+	if (!sock_matches(sk, &flow))
+		return 0;
+	return tell(ctx, sk, &flow, &what, vouched);
 }
 
 SEC("fentry/tcp_send_loss_probe")
@@ -224,9 +228,12 @@ SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(synack, struct sock *sk, struct sock *request)
 {
 	struct happening what = { .kind = SYNACK, .segments = 1 };
+	struct flow flow;
 
+	if (!sock_matches(request, &flow))
+		return 0;
 	what.seq = BPF_CORE_READ((struct tcp_request_sock *)request, snt_isn);
-	return tell(ctx, request, &what, true);
+	return tell(ctx, request, &flow, &what, true);
 }
 
 char LICENSE[] SEC("license") = "GPL";
