@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         ("tcpstates", tcpstates as fn() -> bool),
         ("opensnoop", opensnoop),
         ("biolatency", biolatency),
+        ("tcplife", tcplife),
         ("tcpretrans", tcpretrans),
         ("tcpconnlat", tcpconnlat),
         ("tcpdrop", tcpdrop),
@@ -122,6 +123,16 @@ fn lossy(host: &Host, port: u16) {
     host.run(&format!(
         "nft add rule inet demo in tcp dport {port} tcp flags & syn == 0 numgen inc mod 4 < 1 drop"
     ));
+}
+
+fn tcplife() -> bool {
+    let host = Host::new();
+    let tool = on(&host, "tcplife", &["-T"]);
+    let loopback = [127, 0, 0, 1].into();
+    let ports = host.within(|| connect_and_close(loopback, loopback));
+    let ended = tool.stop();
+    show("both ends of a connection", "tcplife -T", &ended);
+    ended.status.success() && ended.stdout.contains(&ports.client.to_string())
 }
 
 fn tcpretrans() -> bool {

@@ -10,10 +10,11 @@ use bpfcc_tests::*;
 use nix::sys::signal::Signal;
 
 /// Every tool, with arguments that make it run until it is told to end.
-const TOOLS: [(&str, &[&str]); 8] = [
+const TOOLS: [(&str, &[&str]); 9] = [
     ("tcpstates", &[]),
     ("opensnoop", &[]),
     ("biolatency", &["1"]),
+    ("tcplife", &[]),
     ("tcpretrans", &[]),
     ("tcpconnlat", &[]),
     ("tcpdrop", &[]),
@@ -25,10 +26,11 @@ const TOOLS: [(&str, &[&str]); 8] = [
 pub const LOCK_DOWN: &str = "BPFCC_TEST_LOCK_DOWN";
 
 /// The tools that work with just CAP_BPF and CAP_PERFMON.
-const UNPRIVILEGED: [&str; 7] = [
+const UNPRIVILEGED: [&str; 8] = [
     "tcpstates",
     "opensnoop",
     "biolatency",
+    "tcplife",
     "tcpretrans",
     "tcpconnlat",
     "tcpdrop",
@@ -83,6 +85,10 @@ fn wrong_arguments_are_usage_errors() {
         ("biolatency", &["1", "0"]),
         ("biolatency", &["-d", "nosuchdisk"]),
         ("biolatency", &["-d", "/dev/null"]),
+        ("tcplife", &["-4", "-6"]),
+        ("tcplife", &["-p", "0"]),
+        ("tcplife", &["-s", "--json"]),
+        ("tcplife", &["stray"]),
         ("tcpretrans", &["-4", "-6"]),
         ("tcpretrans", &["-c", "--stack"]),
         ("tcpretrans", &["-i", "10.0.0.0/33"]),
@@ -125,6 +131,7 @@ fn long_options_may_be_abbreviated() {
         ("tcpstates", ["--local", "80", "--dur", "1"]),
         ("opensnoop", ["--extended", "--print", "--dur", "1"]),
         ("biolatency", ["--milli", "--disks", "--dur", "1"]),
+        ("tcplife", ["--wid", "--times", "--dur", "1"]),
         ("tcpretrans", ["--seq", "--loss", "--dur", "1"]),
         ("tcpconnlat", ["--time", "--lp", "--dur", "1"]),
         ("tcpdrop", ["--ipv4", "--coun", "--dur", "1"]),
