@@ -10,20 +10,22 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::marker::PhantomData;
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, pipe2};
 use serde_json::Value;
 
 /// Longest wait for anything that should happen at once, also in an emulated
@@ -51,6 +53,10 @@ pub fn bin(name: &str) -> PathBuf {
 /// (calls in flight skip fexit; classic tracepoints skip while a map is being
 /// written on that CPU).
 static TRACERS: RwLock<()> = RwLock::new(());
+
+/// Per tool that was started, a pipe that ends with its last process: what a
+/// tool has attached may outlive it by some grace periods.
+static LEAVING: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
 thread_local! {
     /// How many tools this thread runs, and its right to.
@@ -83,6 +89,33 @@ impl MayAttach {
     pub fn alone() -> Self {
         Self::new(|| Right::Sole(TRACERS.write().unwrap_or_else(PoisonError::into_inner)))
     }
+}
+
+/// Starts a tool. For a test that is alone nothing of earlier tools is left
+/// then.
+fn spawn(command: &mut Command) -> Child {
+    if HELD.with_borrow(|(_, held)| matches!(held, Some(Right::Sole(_)))) {
+        let left = std::mem::take(&mut *LEAVING.lock().unwrap_or_else(PoisonError::into_inner));
+        for gone in left {
+            fs::File::from(gone)
+                .read_to_end(&mut Vec::new())
+                .expect("the end of a tool");
+        }
+    }
+    // Inherited, also by what other tests start at this moment.
+    let (gone, alive) = pipe2(OFlag::O_CLOEXEC).expect("pipe");
+    fcntl(&alive, FcntlArg::F_SETFD(FdFlag::empty())).expect("fcntl: F_SETFD");
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    drop(alive);
+    LEAVING
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(gone);
+    child
 }
 
 impl Drop for MayAttach {
@@ -172,11 +205,7 @@ impl Tool {
     /// `--verbose`, which tells when it is attached.
     pub fn spawn(mut command: Command) -> Self {
         let may_attach = MayAttach::shared();
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let mut child = spawn(&mut command);
         let (attached, is_attached) = channel();
         let (sender, lines) = channel();
         let stdout = child.stdout.take().expect("piped");
@@ -305,11 +334,7 @@ pub fn run(name: &str, args: &[&str]) -> Ended {
 pub fn run_command(mut command: Command) -> Ended {
     let _may_attach = MayAttach::shared();
     let start = Instant::now();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let mut child = spawn(&mut command);
     let read = |mut pipe: Box<dyn Read + Send>| {
         thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -366,10 +391,11 @@ impl Drop for TempDir {
     }
 }
 
-/// A network namespace. It lives on, so that its inode number stays its own.
+/// A network namespace. It lives as long as this process: the next namespace
+/// would get its inode number, and its rows would be taken for that one's by
+/// every test whose tool saw them.
 pub struct Netns {
     pub inode: u64,
-    _file: fs::File,
 }
 
 /// Runs `work` on a thread in a network namespace of its own, with its
@@ -383,7 +409,8 @@ pub fn in_netns<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
         assert!(up.expect("ip").success(), "ip link set lo up");
         let file = fs::File::open("/proc/thread-self/ns/net").expect("own namespace");
         let inode = file.metadata().expect("own namespace").ino();
-        (Netns { inode, _file: file }, work())
+        std::mem::forget(file);
+        (Netns { inode }, work())
     })
     .join()
     .expect("the thread in the namespace")
