@@ -12,6 +12,7 @@ impl Figure {
             Self::Filtered => "in the kernel per event, filtered out".into(),
             Self::Operation => format!("time per {operation}"),
             Self::Added => format!("added time per {operation}"),
+            Self::AddedCpu => format!("added CPU time per {operation}"),
             Self::Slowdown => "slowdown of the workload".into(),
             Self::Lost => "lost in the flood".into(),
             Self::Reported => "of that reported as lost".into(),
@@ -30,9 +31,12 @@ impl Figure {
     /// The value with its unit.
     pub fn show(self, value: f64) -> String {
         match self {
-            Self::Passed | Self::Filtered | Self::Operation | Self::Added | Self::Cpu => {
-                nanoseconds(value)
-            }
+            Self::Passed
+            | Self::Filtered
+            | Self::Operation
+            | Self::Added
+            | Self::AddedCpu
+            | Self::Cpu => nanoseconds(value),
             Self::Start | Self::Stop | Self::Gone => format!("{} ms", digits(value / 1e6)),
             Self::Slowdown => format!("{value:.2} ×"),
             Self::Lost | Self::Reported => match value {
@@ -65,7 +69,12 @@ impl Figure {
     pub fn compares(self) -> bool {
         !matches!(
             self,
-            Self::Lost | Self::Reported | Self::Flood | Self::Lossless | Self::Slowdown | Self::Runs
+            Self::Lost
+                | Self::Reported
+                | Self::Flood
+                | Self::Lossless
+                | Self::Slowdown
+                | Self::Runs
         )
     }
 }

@@ -43,7 +43,7 @@ fn attach(hook: &str) -> Result<(Object, Link)> {
                 Some((category, name)) => {
                     let category = TracepointCategory::Custom(category.to_owned());
                     program.attach_tracepoint(category, name)?
-                },
+                }
                 None => program.attach_trace()?,
             })
         })?;

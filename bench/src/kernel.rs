@@ -40,9 +40,8 @@ pub fn runs(program: &OwnedFd) -> Result<Runs> {
     let mut size = u32::try_from(size_of_val(&info))?;
     // SAFETY: `info` is writable and `size` bytes long.
     #[allow(unsafe_code)]
-    let result = unsafe {
-        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size)
-    };
+    let result =
+        unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size) };
     if result < 0 {
         bail!(
             "read a BPF program's state: {}",
@@ -144,5 +143,9 @@ pub fn listens_to_netfilter(pid: i32) -> bool {
     };
     fds.flatten()
         .filter_map(|fd| fs::read_link(fd.path()).ok())
-        .any(|target| listening.iter().any(|socket| target.as_os_str() == socket.as_str()))
+        .any(|target| {
+            listening
+                .iter()
+                .any(|socket| target.as_os_str() == socket.as_str())
+        })
 }

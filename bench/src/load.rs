@@ -37,21 +37,12 @@ pub enum Kind {
 
 /// A workload that is ready to go.
 pub enum Load {
-    Opens {
-        paths: [PathBuf; 2],
-        turn: usize,
-    },
+    Opens { paths: [PathBuf; 2], turn: usize },
     Connects(Loopback),
     Refused(SocketAddr),
     Reads(DirectFile),
-    Datagrams {
-        socket: UdpSocket,
-        bytes: [u8; 1000],
-    },
-    Bulk {
-        stream: TcpStream,
-        bytes: Box<[u8]>,
-    },
+    Datagrams(UdpSocket),
+    Bulk { stream: TcpStream, bytes: Box<[u8]> },
 }
 
 impl Load {
@@ -71,10 +62,7 @@ impl Load {
                 // Without it a refused datagram counts as sent.
                 setsockopt(&socket, Ipv4RecvErr, &true).context("setsockopt: IP_RECVERR")?;
                 socket.connect(to).context("connect")?;
-                Self::Datagrams {
-                    socket,
-                    bytes: [0; 1000],
-                }
+                Self::Datagrams(socket)
             }
             Kind::Bulk { to, netns } => Self::Bulk {
                 stream: bulk(*to, netns)?,
@@ -100,7 +88,7 @@ impl Load {
                 other => bail!("connect to a closed port: {other:?}"),
             },
             Self::Reads(file) => file.read_next().context("read").map(|()| 1),
-            Self::Datagrams { socket, bytes } => match socket.send(bytes) {
+            Self::Datagrams(socket) => match socket.send(&[0; 1000]) {
                 Ok(_) => Ok(0),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(1),
                 Err(error) => Err(error).context("send"),

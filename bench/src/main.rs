@@ -116,8 +116,8 @@ fn bench(args: &Args) -> Result<()> {
     let measured = entries
         .iter()
         .map(|entry| {
-            let figures = measure::measure(entry, &plan, &dir)
-                .with_context(|| entry.tool.to_owned());
+            let figures =
+                measure::measure(entry, &plan, &dir).with_context(|| entry.tool.to_owned());
             figures.map(|figures| (*entry, figures))
         })
         .collect::<Result<Vec<_>>>();
@@ -132,14 +132,8 @@ fn bench(args: &Args) -> Result<()> {
 fn own_world() -> Result<()> {
     const NONE: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).context("unshare")?;
-    mount(
-        NONE,
-        "/",
-        NONE,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        NONE,
-    )
-    .context("make mounts private")?;
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
+        .context("make mounts private")?;
     // The peers expect tracefs at one of these places.
     for (kind, place) in [
         ("tracefs", "/sys/kernel/tracing"),

@@ -129,6 +129,8 @@ struct Bench<'a> {
     stage: Stage,
     /// For the tools' output.
     dir: &'a Path,
+    /// CPU time per operation of the workload alone, in this round.
+    without_cpu_ns: f64,
     figures: Figures,
 }
 
@@ -138,6 +140,7 @@ pub fn measure(entry: &Entry, plan: &Plan, dir: &Path) -> Result<Figures> {
         plan,
         stage: entry.scene.set()?,
         dir,
+        without_cpu_ns: 0.0,
         figures: Figures::default(),
     };
     let variants = variants(entry, &bench.stage, plan)?;
@@ -161,7 +164,7 @@ pub fn measure(entry: &Entry, plan: &Plan, dir: &Path) -> Result<Figures> {
         }
     }
     if plan.wants(Group::Size) {
-        for variant in variants.iter().filter(|variant| variant.name != FLOOR) {
+        for variant in variants.iter().filter(|variant| variant.is_tool()) {
             if let Some(size) = variant.argv.first().and_then(|program| size(program)) {
                 bench.figures.add(variant.name, Figure::Size, size);
             }
@@ -225,9 +228,11 @@ impl Bench<'_> {
     fn alone(&mut self) {
         self.stage.reset();
         match self.load() {
-            Ok(done) => self
-                .figures
-                .add(ALONE, Figure::Operation, done.operation_ns()),
+            Ok(done) => {
+                self.figures
+                    .add(ALONE, Figure::Operation, done.operation_ns());
+                self.without_cpu_ns = done.operation_cpu_ns();
+            }
             Err(error) => eprintln!("{}: {error:#}", self.entry.tool),
         }
     }
@@ -294,6 +299,8 @@ impl Bench<'_> {
                         .add(variant.name, Figure::Added, with - without);
                     self.figures
                         .add(variant.name, Figure::Slowdown, with / without);
+                    let cpu_ns = done.operation_cpu_ns() - self.without_cpu_ns;
+                    self.figures.add(variant.name, Figure::AddedCpu, cpu_ns);
                 }
             }
             tool.settle()?;
@@ -321,6 +328,7 @@ impl Bench<'_> {
     fn filtering(&mut self, variant: &Variant) -> Result<()> {
         let (tool, _, statistics) = self.start(variant, &variant.filtered)?;
         drop(statistics);
+        tool.settle()?;
         self.in_kernel(variant, &tool, Figure::Filtered)?;
         tool.stop().map(drop)
     }
@@ -334,6 +342,10 @@ impl Bench<'_> {
         if after.count > 0 && done.events > 0 && self.plan.wants(Group::Ns) {
             let ns = after.ns.saturating_sub(before.ns) as f64 / done.events as f64;
             self.figures.add(variant.name, figure, ns);
+            if variant.name == FLOOR {
+                // An empty program passes and filters alike.
+                self.figures.add(FLOOR, Figure::Filtered, ns);
+            }
             let per_event = (after.count - before.count) as f64 / done.events as f64;
             self.figures.note_runs(variant.name, figure, per_event);
         }
@@ -421,15 +433,23 @@ impl Bench<'_> {
 
     fn progress(&self) -> String {
         let mut text = String::new();
-        for figure in [Figure::Passed, Figure::Added, Figure::Start] {
-            let values: Vec<String> = [OURS, crate::table::LIBBPF, crate::table::BPFTRACE, BPFCC, FLOOR]
-                .iter()
-                .filter_map(|variant| {
-                    Some(figure.show(self.figures.median(variant, figure)?))
-                })
-                .collect();
+        for figure in [Figure::Passed, Figure::AddedCpu, Figure::Start] {
+            let values: Vec<String> = [
+                OURS,
+                crate::table::LIBBPF,
+                crate::table::BPFTRACE,
+                BPFCC,
+                FLOOR,
+            ]
+            .iter()
+            .filter_map(|variant| Some(figure.show(self.figures.median(variant, figure)?)))
+            .collect();
             if !values.is_empty() {
-                text.push_str(&format!("; {}: {}", figure.name("operation"), values.join(" / ")));
+                text.push_str(&format!(
+                    "; {}: {}",
+                    figure.name("operation"),
+                    values.join(" / ")
+                ));
             }
         }
         text

@@ -20,6 +20,8 @@ use crate::kernel;
 /// bpfcc compiles for that long on a busy machine.
 const LONGEST_START: Duration = Duration::from_secs(60);
 const LONGEST_STOP: Duration = Duration::from_secs(60);
+/// After so long without a stir, a tool is asked again to end.
+const AGAIN: Duration = Duration::from_secs(2);
 /// A tool that has nothing to do for so long has shown all that came.
 const QUIET: Duration = Duration::from_millis(150);
 /// Longest wait for a tool to show what came: one that is far behind has lost
@@ -96,7 +98,9 @@ impl Tool {
     fn still_runs(&mut self) -> Result<()> {
         match self.died() {
             Some(why) => bail!("{why}"),
-            None if self.from.elapsed() > LONGEST_START => bail!("sees nothing after {LONGEST_START:?}"),
+            None if self.from.elapsed() > LONGEST_START => {
+                bail!("sees nothing after {LONGEST_START:?}")
+            }
             None => Ok(()),
         }
     }
@@ -227,9 +231,18 @@ impl Tool {
         }
         let from = Instant::now();
         kill(Pid::from_raw(self.pid), Signal::SIGINT).context("kill")?;
+        let (mut asked, mut busy) = (from, Duration::ZERO);
         while self.child.try_wait().context("wait")?.is_none() {
             if from.elapsed() > LONGEST_STOP {
                 bail!("does not end");
+            }
+            if asked.elapsed() > AGAIN {
+                // bpftrace misses a signal that comes while it handles events.
+                let cpu = self.cpu().unwrap_or_default();
+                if cpu - busy < AGAIN / 100 {
+                    let _ = kill(Pid::from_raw(self.pid), Signal::SIGINT);
+                }
+                (asked, busy) = (Instant::now(), cpu);
             }
             thread::sleep(LOOK);
         }
@@ -302,7 +315,12 @@ impl Output {
                 let (left, _) = line.split_once('|')?;
                 let count = match left.split_once(':') {
                     Some((range, count)) if range.contains("->") => count,
-                    _ => left.trim_start().strip_prefix('[')?.split_once([')', ']'])?.1,
+                    _ => {
+                        left.trim_start()
+                            .strip_prefix('[')?
+                            .split_once([')', ']'])?
+                            .1
+                    }
                 };
                 count.trim().parse::<u64>().ok()
             })
@@ -316,7 +334,10 @@ impl Output {
         let mut lost = 0;
         for at in memchr::memmem::find_iter(&bytes, "ost ") {
             let after = bytes.get(at + 4..).unwrap_or_default();
-            let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let digits = after
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
             let number = after.get(..digits).unwrap_or_default();
             let unit = after.get(digits..digits + 2).unwrap_or_default();
             if digits > 0 && (unit == b" s" || unit == b" e") {

@@ -19,6 +19,7 @@ const FIGURES: &[Figure] = &[
     Figure::Filtered,
     Figure::Operation,
     Figure::Added,
+    Figure::AddedCpu,
     Figure::Slowdown,
     Figure::Flood,
     Figure::Lost,
@@ -32,13 +33,12 @@ const FIGURES: &[Figure] = &[
     Figure::Size,
 ];
 
-pub fn report(
-    measured: &[(&Entry, Figures)],
-    plan: &Plan,
-    took: Duration,
-) -> Result<String> {
+pub fn report(measured: &[(&Entry, Figures)], plan: &Plan, took: Duration) -> Result<String> {
     let mut text = String::from("# What the tools cost\n\n");
-    writeln!(text, "Made by `make bench`; what the figures are stands at the end.\n")?;
+    writeln!(
+        text,
+        "Made by `make bench`; what the figures are stands at the end.\n"
+    )?;
     for (what, value) in surroundings(plan) {
         writeln!(text, "- {what}: {value}")?;
     }
@@ -145,7 +145,9 @@ fn tool(text: &mut String, entry: &Entry, figures: &Figures) -> Result<()> {
             });
             let spread = figures
                 .spread(variant, *figure)
-                .filter(|(least, greatest, count)| *count > 1 && least != greatest && figure.varies())
+                .filter(|(least, greatest, count)| {
+                    *count > 1 && least != greatest && figure.varies()
+                })
                 .map(|(least, greatest, _)| {
                     format!(" ({}–{})", figure.bare(least), figure.bare(greatest))
                 });
@@ -166,7 +168,11 @@ fn tool(text: &mut String, entry: &Entry, figures: &Figures) -> Result<()> {
         text.push('\n');
     }
     for (variant, why) in &figures.failed {
-        writeln!(text, "\n{variant} was not measured: {}", why.replace('|', "\\|"))?;
+        writeln!(
+            text,
+            "\n{variant} was not measured: {}",
+            why.replace('|', "\\|")
+        )?;
     }
     Ok(())
 }
@@ -222,9 +228,18 @@ fn surroundings(plan: &Plan) -> Vec<(&'static str, String)> {
     });
     let commit = said(
         "git",
-        &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"],
+        &[
+            "-C",
+            env!("CARGO_MANIFEST_DIR"),
+            "rev-parse",
+            "--short",
+            "HEAD",
+        ],
     );
-    let ours = said(&plan.programs.join("opensnoop").display().to_string(), &["--version"]);
+    let ours = said(
+        &plan.programs.join("opensnoop").display().to_string(),
+        &["--version"],
+    );
     let package = |name: &str| said("dpkg-query", &["-W", "-f", "${Version}", name]);
     [
         ("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),

@@ -3,6 +3,7 @@
 //! gone with its value.
 
 use std::fs::{self, File};
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub struct Stage {
     /// For `{NAME}` in arguments.
     pub values: Vec<(&'static str, String)>,
     dir: Option<PathBuf>,
+    _sinks: Vec<UdpSocket>,
     _devices: Vec<LoopDevice>,
     _peer: Option<Host>,
 }
@@ -58,6 +60,7 @@ impl Scene {
             marks: vec!["127.77.".into()],
             values: Vec::new(),
             dir: None,
+            _sinks: Vec::new(),
             _devices: Vec::new(),
             _peer: None,
         };
@@ -91,7 +94,7 @@ impl Scene {
                 stage._devices = vec![device, other];
             }
             Self::Shaped => {
-                stage._peer = Some(link());
+                let peer = link();
                 run("tc qdisc add dev bench0 root tbf rate 256kbit burst 2kb limit 4kb");
                 let to = |port: u16| -> Result<Kind> {
                     Ok(Kind::Datagrams {
@@ -100,12 +103,24 @@ impl Scene {
                 };
                 (stage.load, stage.probe) = (to(7777)?, to(7778)?);
                 stage.marks = vec![FAR.into(), "7777".into()];
+                // Nobody reads, but nobody answers that the port is closed.
+                stage._sinks = peer
+                    .within(|| [7777, 7778].map(|port| UdpSocket::bind((FAR, port))))
+                    .into_iter()
+                    .collect::<std::io::Result<_>>()
+                    .context("bind")?;
+                stage._peer = Some(peer);
             }
             Self::Lossy => {
                 let peer = link();
                 // One segment per packet, so that one drop is one retransmit.
                 run("ip link set dev bench0 gso_max_segs 1");
-                rule(&peer, "in", "input", "tcp flags & syn == 0 numgen inc mod 16 < 1 drop");
+                rule(
+                    &peer,
+                    "in",
+                    "input",
+                    "tcp flags & syn == 0 numgen inc mod 16 < 1 drop",
+                );
                 let bulk = Kind::Bulk {
                     to: format!("{FAR}:0").parse()?,
                     netns: peer.path().into(),
@@ -178,6 +193,8 @@ pub struct Done {
     pub operations: u64,
     pub events: u64,
     pub seconds: f64,
+    /// Of all writers.
+    pub cpu_ns: u64,
     pub writers: usize,
 }
 
@@ -185,6 +202,11 @@ impl Done {
     /// Per operation of one writer.
     pub fn operation_ns(&self) -> f64 {
         self.seconds * 1e9 * self.writers as f64 / self.operations.max(1) as f64
+    }
+
+    /// CPU time per operation: what else runs on a busy machine is not in it.
+    pub fn operation_cpu_ns(&self) -> f64 {
+        self.cpu_ns as f64 / self.operations.max(1) as f64
     }
 
     /// Events per second, all writers together.
@@ -252,11 +274,12 @@ impl Stage {
                 .map(str::parse)
                 .collect::<Result<Vec<u64>, _>>()
                 .context("the workload's numbers")?;
-            let &[operations, events, ns] = numbers.as_slice() else {
+            let &[operations, events, ns, cpu] = numbers.as_slice() else {
                 anyhow::bail!("the workload's numbers: {text}");
             };
             done.operations += operations;
             done.events += events;
+            done.cpu_ns += cpu;
             done.seconds = done.seconds.max(ns as f64 / 1e9);
         }
         if per_operation > 0.0 {

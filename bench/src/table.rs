@@ -60,6 +60,7 @@ pub enum Figure {
     Filtered,
     Operation,
     Added,
+    AddedCpu,
     Slowdown,
     Lost,
     Reported,
@@ -139,7 +140,7 @@ pub const ENTRIES: &[Entry] = &[
         peers: &[
             peer(LIBBPF, &["/usr/sbin/opensnoop"], &["-p", "1"]),
             peer(BPFTRACE, &["bpftrace", "{peers}/opensnoop.bt"], &["1"]),
-            bpfcc(&["opensnoop-bpfcc"]),
+            bpfcc(&["sh", "{peers}/bpfcc.sh", "opensnoop-bpfcc"]),
         ],
         targets: &[
             ratio(Figure::Passed, LIBBPF, 0.08),
@@ -166,7 +167,7 @@ pub const ENTRIES: &[Entry] = &[
         peers: &[
             peer(LIBBPF, &["/usr/sbin/tcpstates"], &["-L", "1"]),
             peer(BPFTRACE, &["bpftrace", "{peers}/tcpstates.bt"], &["1"]),
-            bpfcc(&["tcpstates-bpfcc"]),
+            bpfcc(&["sh", "{peers}/bpfcc.sh", "tcpstates-bpfcc"]),
         ],
         targets: &[
             ratio(Figure::Passed, LIBBPF, 0.03),
@@ -191,19 +192,15 @@ pub const ENTRIES: &[Entry] = &[
         filtered: &["-d", "{other_disk}"],
         flooded: &["-d", "{disk}"],
         peers: &[
-            peer(
-                LIBBPF,
-                &["/usr/sbin/biolatency"],
-                &["-d", "{other_disk}"],
-            )
-            .flooded(&["-d", "{disk}"]),
+            peer(LIBBPF, &["/usr/sbin/biolatency"], &["-d", "{other_disk}"])
+                .flooded(&["-d", "{disk}"]),
             peer(
                 BPFTRACE,
                 &["bpftrace", "{peers}/biolatency.bt"],
                 &["{other_dev}"],
             )
             .flooded(&["{dev}"]),
-            bpfcc(&["biolatency-bpfcc"]),
+            bpfcc(&["sh", "{peers}/bpfcc.sh", "biolatency-bpfcc"]),
         ],
         targets: &[
             ratio(Figure::Passed, LIBBPF, 0.6),
@@ -257,7 +254,11 @@ pub const ENTRIES: &[Entry] = &[
         floor: &["tp_btf:tcp_retransmit_skb"],
         filtered: &["-D", "1"],
         flooded: &[],
-        peers: &[peer(BPFTRACE, &["bpftrace", "{peers}/tcpretrans.bt"], &["1"])],
+        peers: &[peer(
+            BPFTRACE,
+            &["bpftrace", "{peers}/tcpretrans.bt"],
+            &["1"],
+        )],
         targets: BESIDE_BPFTRACE,
     },
     Entry {
@@ -267,7 +268,11 @@ pub const ENTRIES: &[Entry] = &[
         per_operation: 1.0,
         counts: Counts::Rows(&[]),
         started: Started::Programs,
-        floor: &["tp_btf:kfree_skb", "tp_btf:consume_skb"],
+        floor: &[
+            "tp_btf:kfree_skb",
+            "tp_btf:consume_skb",
+            "tp_btf:inet_sock_set_state",
+        ],
         filtered: &["-D", "1"],
         flooded: &[],
         peers: &[peer(BPFTRACE, &["bpftrace", "{peers}/tcpdrop.bt"], &["1"])],
@@ -283,7 +288,11 @@ pub const ENTRIES: &[Entry] = &[
         floor: &["tp_btf:kfree_skb"],
         filtered: &["-D", "1"],
         flooded: &[],
-        peers: &[peer(BPFTRACE, &["bpftrace", "{peers}/qdiscdrop.bt"], &["1"])],
+        peers: &[peer(
+            BPFTRACE,
+            &["bpftrace", "{peers}/qdiscdrop.bt"],
+            &["1"],
+        )],
         targets: BESIDE_BPFTRACE,
     },
     Entry {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A workload: prints the operations done, the events they made, and the
-//! nanoseconds that took.
+//! nanoseconds that took, as time and as CPU time of this process.
 
 use std::process::ExitCode;
 use std::thread;
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use bench::load::{Kind, Load};
 use clap::Parser;
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 /// Makes events as fast as it can, or at a rate
@@ -53,6 +54,7 @@ fn run(args: &Args) -> Result<()> {
     let mut load = Load::new(&args.kind)?;
     let length = Duration::try_from_secs_f64(args.seconds).context("--seconds")?;
     let (mut operations, mut events) = (0, 0);
+    let cpu = Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
     let start = Instant::now();
     let elapsed = loop {
         for _ in 0..BATCH {
@@ -70,6 +72,11 @@ fn run(args: &Args) -> Result<()> {
             }
         }
     };
-    println!("{operations} {events} {}", elapsed.as_nanos());
+    let cpu = Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?) - cpu;
+    println!(
+        "{operations} {events} {} {}",
+        elapsed.as_nanos(),
+        cpu.as_nanos()
+    );
     Ok(())
 }
