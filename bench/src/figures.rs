@@ -125,11 +125,9 @@ impl Figures {
             .push(value);
     }
 
-    pub fn last(&self, variant: &str, figure: Figure) -> Option<f64> {
-        self.samples
-            .get(&(variant.to_owned(), figure))?
-            .last()
-            .copied()
+    /// Whether anything is known about a variant.
+    pub fn has(&self, variant: &str) -> bool {
+        self.samples.keys().any(|(known, _)| known == variant)
     }
 
     /// How often programs ran for an event, in the middle of all runs.
@@ -159,5 +157,36 @@ impl Figures {
         let other = self.median(against, figure)?;
         let ours = self.median(crate::measure::OURS, figure)?;
         (other != 0.0).then_some(ours / other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::OURS;
+
+    #[test]
+    fn medians_and_ratios() {
+        let mut figures = Figures::default();
+        for value in [3.0, 100.0, 1.0] {
+            figures.add(OURS, Figure::Start, value);
+        }
+        for value in [4.0, 8.0] {
+            figures.add("peer", Figure::Start, value);
+        }
+        assert_eq!(figures.median(OURS, Figure::Start), Some(3.0));
+        assert_eq!(figures.median("peer", Figure::Start), Some(6.0));
+        assert_eq!(figures.ratio(Figure::Start, "peer"), Some(0.5));
+        assert_eq!(figures.ratio(Figure::Stop, "peer"), None);
+    }
+
+    #[test]
+    fn values_with_their_units() {
+        assert_eq!(Figure::Passed.show(67.84), "67.8 ns");
+        assert_eq!(Figure::Passed.show(12_345.0), "12.3 µs");
+        assert_eq!(Figure::Start.show(4.5e6), "4.50 ms");
+        assert_eq!(Figure::Lost.show(0.0), "0");
+        assert_eq!(Figure::Lost.show(0.451), "45.1 %");
+        assert_eq!(Figure::Flood.show(1_234_567.0), "1,234,567/s");
     }
 }

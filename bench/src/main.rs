@@ -21,6 +21,8 @@ use bpfcc_tests::{net::run as run_command, unique};
 use clap::{Parser, Subcommand, ValueEnum};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use measure::{Group, Plan};
 use table::ENTRIES;
@@ -39,7 +41,7 @@ struct Args {
     #[arg(long, default_value_t = 5)]
     runs: u32,
     /// Length of one workload, in seconds
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.4)]
     seconds: f64,
     /// Length of a flood, in seconds
     #[arg(long, default_value_t = 10.0)]
@@ -47,9 +49,10 @@ struct Args {
     /// Where our programs are [default: beside this one]
     #[arg(long)]
     programs: Option<PathBuf>,
-    /// Where the table goes besides stdout
-    #[arg(long, default_value = "bench/results.md")]
-    output: PathBuf,
+    /// Where the table goes besides stdout [default: bench/results.md, when
+    /// everything is measured]
+    #[arg(long)]
+    output: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Special>,
 }
@@ -105,6 +108,7 @@ fn bench(args: &Args) -> Result<()> {
             args.only.clone()
         },
     };
+    let interrupt = Interrupt::new()?;
     for entry in &entries {
         let program = plan.programs.join(entry.tool);
         ensure!(program.is_file(), "{} is not built", program.display());
@@ -116,15 +120,43 @@ fn bench(args: &Args) -> Result<()> {
     let measured = entries
         .iter()
         .map(|entry| {
-            let figures =
-                measure::measure(entry, &plan, &dir).with_context(|| entry.tool.to_owned());
+            let figures = measure::measure(entry, &plan, &dir, &interrupt)
+                .with_context(|| entry.tool.to_owned());
             figures.map(|figures| (*entry, figures))
         })
         .collect::<Result<Vec<_>>>();
     let _ = fs::remove_dir_all(&dir);
     let report = report::report(&measured?, &plan, begun.elapsed())?;
     print!("{report}");
-    fs::write(&args.output, report).with_context(|| args.output.display().to_string())
+    let everything = args.tools.is_empty() && args.only.is_empty();
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results.md");
+    match args.output.as_ref().or(everything.then_some(&results)) {
+        Some(file) => fs::write(file, report).with_context(|| file.display().to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Notices SIGINT and SIGTERM, so that what was set up is taken down.
+pub struct Interrupt(SignalFd);
+
+impl Interrupt {
+    fn new() -> Result<Self> {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGINT);
+        signals.add(Signal::SIGTERM);
+        signals.thread_block().context("block signals")?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Self(
+            SignalFd::with_flags(&signals, flags).context("signalfd")?,
+        ))
+    }
+
+    pub fn check(&self) -> Result<()> {
+        match self.0.read_signal() {
+            Ok(None) => Ok(()),
+            _ => bail!("interrupted"),
+        }
+    }
 }
 
 /// Mounts and a network of our own: what is set up there is nobody else's and

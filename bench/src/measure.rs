@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::Interrupt;
 use crate::figures::{Figures, thousands};
 use crate::kernel::{Statistics, runs_of};
 use crate::process::{Ended, Started, Tool};
-use crate::scene::Stage;
+use crate::scene::{Done, Stage};
 use crate::table::{BPFCC, Counts, Entry, FLOOR, Figure};
 
 /// The first of the variants.
@@ -129,25 +130,22 @@ struct Bench<'a> {
     stage: Stage,
     /// For the tools' output.
     dir: &'a Path,
-    /// CPU time per operation of the workload alone, in this round.
-    without_cpu_ns: f64,
     figures: Figures,
 }
 
-pub fn measure(entry: &Entry, plan: &Plan, dir: &Path) -> Result<Figures> {
+pub fn measure(entry: &Entry, plan: &Plan, dir: &Path, interrupt: &Interrupt) -> Result<Figures> {
     let mut bench = Bench {
         entry,
         plan,
         stage: entry.scene.set()?,
         dir,
-        without_cpu_ns: 0.0,
         figures: Figures::default(),
     };
     let variants = variants(entry, &bench.stage, plan)?;
     if plan.in_rounds() {
         for round in 0..plan.runs {
             let begun = Instant::now();
-            bench.round(round, &variants);
+            bench.round(round, &variants, interrupt)?;
             eprintln!(
                 "{}: run {} of {}, {:.1} s{}",
                 entry.tool,
@@ -161,6 +159,7 @@ pub fn measure(entry: &Entry, plan: &Plan, dir: &Path) -> Result<Figures> {
     if plan.wants(Group::Flood) || plan.wants(Group::Rate) {
         for variant in variants.iter().filter(|variant| variant.is_tool()) {
             bench.attempt(variant, Bench::flood);
+            interrupt.check()?;
         }
     }
     if plan.wants(Group::Size) {
@@ -183,7 +182,8 @@ fn size(program: &str) -> Option<f64> {
 }
 
 impl Bench<'_> {
-    /// Does something with a variant unless it has failed before.
+    /// Does something with a variant, unless the first attempt has shown that it
+    /// does not work here.
     fn attempt(&mut self, variant: &Variant, what: fn(&mut Self, &Variant) -> Result<()>) {
         if self.figures.failed.contains_key(variant.name) {
             return;
@@ -191,20 +191,20 @@ impl Bench<'_> {
         self.stage.reset();
         if let Err(error) = what(self, variant) {
             eprintln!("{}: {}: {error:#}", self.entry.tool, variant.name);
-            self.figures
-                .failed
-                .insert(variant.name.to_owned(), format!("{error:#}"));
+            if !self.figures.has(variant.name) {
+                self.figures
+                    .failed
+                    .insert(variant.name.to_owned(), format!("{error:#}"));
+            }
         }
     }
 
     /// Every variant once; each round begins with another one.
-    fn round(&mut self, round: u32, variants: &[Variant]) {
-        if self.plan.wants(Group::Slow) && self.entry.operation.is_some() {
-            self.alone();
-        }
+    fn round(&mut self, round: u32, variants: &[Variant], interrupt: &Interrupt) -> Result<()> {
         let first = round as usize % variants.len();
         let (left, right) = variants.split_at(first);
         for variant in right.iter().chain(left) {
+            interrupt.check()?;
             if variant.only_start {
                 // Takes seconds: a few times are enough.
                 if round < 2 && (self.plan.wants(Group::Start) || self.plan.wants(Group::Rss)) {
@@ -217,24 +217,13 @@ impl Bench<'_> {
                 self.attempt(variant, Self::filtering);
             }
         }
+        Ok(())
     }
 
     /// The workload, with one writer.
-    fn load(&self) -> Result<crate::scene::Done> {
+    fn load(&self) -> Result<Done> {
         self.stage
             .run(self.entry.per_operation, self.plan.length, None, 1)
-    }
-
-    fn alone(&mut self) {
-        self.stage.reset();
-        match self.load() {
-            Ok(done) => {
-                self.figures
-                    .add(ALONE, Figure::Operation, done.operation_ns());
-                self.without_cpu_ns = done.operation_cpu_ns();
-            }
-            Err(error) => eprintln!("{}: {error:#}", self.entry.tool),
-        }
     }
 
     /// Starts a tool; how long it took until it saw the first operations. The
@@ -285,36 +274,16 @@ impl Bench<'_> {
     /// All that one start is good for: slowdown first, without the kernel's
     /// measuring, then the time in the kernel.
     fn passing(&mut self, variant: &Variant) -> Result<()> {
+        let slow = self.plan.wants(Group::Slow);
+        // Just before, so that both see the machine in the same mood.
+        let alone = (slow && self.entry.operation.is_some())
+            .then(|| self.load())
+            .transpose()?;
         let (tool, took, statistics) = self.start(variant, &[])?;
         drop(statistics);
         tool.settle()?;
-        if self.plan.wants(Group::Slow) {
-            let (cpu, written) = (tool.cpu()?, tool.written());
-            let done = self.load()?;
-            if self.entry.operation.is_some() {
-                let with = done.operation_ns();
-                self.figures.add(variant.name, Figure::Operation, with);
-                if let Some(without) = self.figures.last(ALONE, Figure::Operation) {
-                    self.figures
-                        .add(variant.name, Figure::Added, with - without);
-                    self.figures
-                        .add(variant.name, Figure::Slowdown, with / without);
-                    let cpu_ns = done.operation_cpu_ns() - self.without_cpu_ns;
-                    self.figures.add(variant.name, Figure::AddedCpu, cpu_ns);
-                }
-            }
-            tool.settle()?;
-            if let (true, Counts::Rows(marks)) = (variant.is_tool(), self.entry.counts) {
-                let cpu = tool.cpu()?.saturating_sub(cpu);
-                let rows = tool.output().rows(written, &self.marks(marks))?;
-                if rows > 0 {
-                    self.figures.add(
-                        variant.name,
-                        Figure::Cpu,
-                        cpu.as_nanos() as f64 / rows as f64,
-                    );
-                }
-            }
+        if slow {
+            self.slowdown(variant, &tool, alone)?;
         }
         if self.plan.wants(Group::Ns) || self.plan.wants(Group::Rss) {
             self.in_kernel(variant, &tool, Figure::Passed)?;
@@ -322,6 +291,34 @@ impl Bench<'_> {
         self.rss(variant, &tool)?;
         let ended = tool.stop()?;
         self.stopped(variant, took, &ended);
+        Ok(())
+    }
+
+    fn slowdown(&mut self, variant: &Variant, tool: &Tool, alone: Option<Done>) -> Result<()> {
+        let (cpu, written) = (tool.cpu()?, tool.written());
+        let done = self.load()?;
+        tool.settle()?;
+        if let Some(alone) = alone {
+            let (with, without) = (done.operation_ns(), alone.operation_ns());
+            let added_cpu = done.operation_cpu_ns() - alone.operation_cpu_ns();
+            self.figures.add(ALONE, Figure::Operation, without);
+            for (figure, value) in [
+                (Figure::Operation, with),
+                (Figure::Added, with - without),
+                (Figure::AddedCpu, added_cpu),
+                (Figure::Slowdown, with / without),
+            ] {
+                self.figures.add(variant.name, figure, value);
+            }
+        }
+        if let (true, Counts::Rows(marks)) = (variant.is_tool(), self.entry.counts) {
+            let cpu = tool.cpu()?.saturating_sub(cpu).as_nanos() as f64;
+            let rows = tool.output().rows(written, &self.marks(marks))?;
+            if rows > 0 {
+                self.figures
+                    .add(variant.name, Figure::Cpu, cpu / rows as f64);
+            }
+        }
         Ok(())
     }
 
@@ -376,7 +373,7 @@ impl Bench<'_> {
         variant: &Variant,
         length: Duration,
         rate: Option<f64>,
-    ) -> Result<(crate::scene::Done, f64, Option<f64>)> {
+    ) -> Result<(Done, f64, Option<f64>)> {
         self.stage.reset();
         let (tool, _, statistics) = self.start(variant, &variant.flooded)?;
         drop(statistics);

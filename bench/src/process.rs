@@ -23,10 +23,12 @@ const LONGEST_STOP: Duration = Duration::from_secs(60);
 /// After so long without a stir, a tool is asked again to end.
 const AGAIN: Duration = Duration::from_secs(2);
 /// A tool that has nothing to do for so long has shown all that came.
-const QUIET: Duration = Duration::from_millis(150);
+const QUIET: Duration = Duration::from_millis(120);
 /// Longest wait for a tool to show what came: one that is far behind has lost
 /// most of it anyway.
 const LONGEST_SETTLING: Duration = Duration::from_secs(15);
+/// How often it is looked which programs are the tool's.
+const OWNER_LOOK: Duration = Duration::from_millis(20);
 /// How often something is looked at that should be seen at once.
 const LOOK: Duration = Duration::from_micros(50);
 
@@ -130,11 +132,14 @@ impl Tool {
         struct Watched {
             id: u32,
             fd: OwnedFd,
+            since: Instant,
             first_run: Option<Instant>,
         }
         let mut watched: Vec<Watched> = Vec::new();
         let mut newest = self.newest;
-        let mut latest = Instant::now();
+        let mut next_look = self.from + OWNER_LOOK;
+        // How many of its own have run, and since when that is so.
+        let (mut running, mut settled) = (0, self.from);
         loop {
             step()?;
             while let Some(id) = kernel::next_program(newest) {
@@ -144,35 +149,42 @@ impl Tool {
                     watched.push(Watched {
                         id,
                         fd,
+                        since: Instant::now(),
                         first_run: None,
                     });
-                    latest = Instant::now();
                 }
             }
             for program in watched.iter_mut().filter(|p| p.first_run.is_none()) {
                 if kernel::runs(&program.fd)?.count > 0 {
-                    latest = Instant::now();
-                    program.first_run = Some(latest);
+                    program.first_run = Some(Instant::now());
                 }
             }
-            if latest.elapsed() > QUIET {
+            if Instant::now() >= next_look {
                 self.still_runs()?;
                 let own: Vec<u32> = kernel::programs_of(self.pid)
                     .into_iter()
                     .filter(|(_, iterates)| !iterates)
                     .map(|(id, _)| id)
                     .collect();
-                let seen = watched
-                    .iter()
-                    .filter(|program| own.contains(&program.id))
-                    .filter_map(|program| program.first_run)
-                    .max();
-                if let Some(seen) = seen {
-                    return Ok(seen - self.from);
-                }
-                latest = Instant::now();
                 // Others' programs, and its own that it has let go of again.
-                watched.retain(|program| own.contains(&program.id));
+                watched.retain(|program| {
+                    own.contains(&program.id) || program.since.elapsed() < OWNER_LOOK
+                });
+                let runs = || {
+                    watched
+                        .iter()
+                        .filter(|program| own.contains(&program.id))
+                        .filter_map(|program| program.first_run)
+                };
+                let now_running = runs().count();
+                if now_running != running {
+                    (running, settled) = (now_running, Instant::now());
+                }
+                match runs().max() {
+                    Some(last) if settled.elapsed() > QUIET => return Ok(last - self.from),
+                    _ => {}
+                }
+                next_look = Instant::now() + OWNER_LOOK;
             }
             thread::sleep(LOOK);
         }
@@ -198,15 +210,15 @@ impl Tool {
             .context("no VmHWM in its status")
     }
 
-    /// Waits until the tool has nothing to do any more.
+    /// Waits until the tool has next to nothing to do any more: somebody else's
+    /// events may go on.
     pub fn settle(&self) -> Result<()> {
-        const IDLE: Duration = Duration::from_millis(3);
         let deadline = Instant::now() + LONGEST_SETTLING;
-        let mut before = (self.cpu()?, self.written());
+        let mut before = self.cpu()?;
         while Instant::now() < deadline {
             thread::sleep(QUIET);
-            let now = (self.cpu()?, self.written());
-            if now.1 == before.1 && now.0.saturating_sub(before.0) < IDLE {
+            let now = self.cpu()?;
+            if now.saturating_sub(before) < QUIET / 20 {
                 break;
             }
             before = now;
@@ -345,5 +357,48 @@ impl Output {
             }
         }
         Ok(lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bpfcc_tests::TempDir;
+
+    fn output(text: &str) -> (TempDir, Output) {
+        let dir = TempDir::new("bench-output");
+        let file = dir.join("stdout");
+        fs::write(&file, text).unwrap();
+        (dir, Output(file))
+    }
+
+    #[test]
+    fn rows_have_all_marks_and_begin_where_asked() {
+        let text = "head\na x\nb x y\nx x y\ny\nx";
+        let (_dir, output) = output(text);
+        let rows = |from, marks: &[&str]| {
+            let marks: Vec<String> = marks.iter().map(|mark| (*mark).into()).collect();
+            output.rows(from, &marks).unwrap()
+        };
+        assert_eq!(rows(0, &["x"]), 4);
+        assert_eq!(rows(0, &["x", "y"]), 2);
+        assert_eq!(rows(9, &["x"]), 3);
+        assert_eq!(rows(0, &[]), 5);
+        assert_eq!(rows(0, &["z"]), 0);
+    }
+
+    #[test]
+    fn histograms_of_both_forms() {
+        let bcc = "     usecs     : count    distribution\n  0 -> 1   : 0   |    |\n  2 -> 3  : 17   |****|\n";
+        assert_eq!(output(bcc).1.samples().unwrap(), 17);
+        let bpftrace = "@usecs: \n[0]   3 |@@|\n[32, 64)   360 |@@@@|\n[1K, 2K)  2 |@ |\n";
+        assert_eq!(output(bpftrace).1.samples().unwrap(), 365);
+    }
+
+    #[test]
+    fn losses_as_everybody_tells_them() {
+        let text =
+            "Possibly lost 7 samples\nlost 12 events on CPU #0\nLost 5 events\n1 host x\nlost 9\n";
+        assert_eq!(output(text).1.lost().unwrap(), 24);
     }
 }
