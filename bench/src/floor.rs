@@ -6,13 +6,10 @@ use std::ffi::OsStr;
 use anyhow::{Context, Result};
 use common::bpf_object;
 use libbpf_rs::{Link, Object, ObjectBuilder, TracepointCategory};
-use nix::sys::signal::{SigSet, Signal};
 
 /// Each hook is `tp_btf:NAME` or `tracepoint:CATEGORY:NAME`.
 pub fn run(hooks: &[String]) -> Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
+    let signals = crate::interrupting();
     signals.thread_block().context("block signals")?;
     let _held = hooks
         .iter()

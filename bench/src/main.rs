@@ -136,14 +136,20 @@ fn bench(args: &Args) -> Result<()> {
     }
 }
 
+/// The signals that end us.
+fn interrupting() -> SigSet {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals
+}
+
 /// Notices SIGINT and SIGTERM, so that what was set up is taken down.
 pub struct Interrupt(SignalFd);
 
 impl Interrupt {
     fn new() -> Result<Self> {
-        let mut signals = SigSet::empty();
-        signals.add(Signal::SIGINT);
-        signals.add(Signal::SIGTERM);
+        let signals = interrupting();
         signals.thread_block().context("block signals")?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self(

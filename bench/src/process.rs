@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-use crate::kernel;
+use crate::{interrupting, kernel};
 
 /// bpfcc compiles for that long on a busy machine.
 const LONGEST_START: Duration = Duration::from_secs(60);
@@ -75,9 +75,12 @@ impl Tool {
             .stderr(File::create(&err).context("create stderr")?);
         let newest = kernel::last_program();
         let from = Instant::now();
-        let child = command
-            .spawn()
-            .with_context(|| format!("start {program}"))?;
+        // We block signals (`Interrupt`), and what we start would inherit that.
+        let ours = interrupting();
+        ours.thread_unblock().context("unblock signals")?;
+        let child = command.spawn();
+        ours.thread_block().context("block signals")?;
+        let child = child.with_context(|| format!("start {program}"))?;
         let pid = i32::try_from(child.id())?;
         Ok(Self {
             child,
