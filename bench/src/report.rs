@@ -65,7 +65,7 @@ pub fn report(measured: &[(&Entry, Figures)], plan: &Plan, took: Duration) -> Re
 fn targets(text: &mut String, measured: &[(&Entry, Figures)]) -> Result<()> {
     text.push_str("\n## Targets\n\n| tool | figure | is | target | |\n|---|---|--:|--:|---|\n");
     for (entry, figures) in measured {
-        for target in entry.targets {
+        for target in entry.targets.iter().copied().flatten() {
             if let Some((is, verdict)) = verdict(target, figures) {
                 writeln!(
                     text,

@@ -2,6 +2,7 @@
 //! Where a workload runs: files, devices, links, rules. Made once per tool,
 //! gone with its value.
 
+use std::any::Any;
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::path::PathBuf;
@@ -41,9 +42,8 @@ pub struct Stage {
     /// For `{NAME}` in arguments.
     pub values: Vec<(&'static str, String)>,
     dir: Option<PathBuf>,
-    _sinks: Vec<UdpSocket>,
-    _devices: Vec<LoopDevice>,
-    _peer: Option<Host>,
+    /// What it is made of.
+    held: Vec<Box<dyn Any>>,
 }
 
 const NEAR: &str = "10.99.77.1";
@@ -60,9 +60,7 @@ impl Scene {
             marks: vec!["127.77.".into()],
             values: Vec::new(),
             dir: None,
-            _sinks: Vec::new(),
-            _devices: Vec::new(),
-            _peer: None,
+            held: Vec::new(),
         };
         match self {
             Self::Connects => {}
@@ -91,7 +89,7 @@ impl Scene {
                     ("other_disk", other.name().to_owned()),
                     ("other_dev", number(&other)?),
                 ];
-                stage._devices = vec![device, other];
+                stage.held.push(Box::new([device, other]));
             }
             Self::Shaped => {
                 let peer = link();
@@ -104,12 +102,11 @@ impl Scene {
                 (stage.load, stage.probe) = (to(7777)?, to(7778)?);
                 stage.marks = vec![FAR.into(), "7777".into()];
                 // Nobody reads, but nobody answers that the port is closed.
-                stage._sinks = peer
-                    .within(|| [7777, 7778].map(|port| UdpSocket::bind((FAR, port))))
-                    .into_iter()
-                    .collect::<std::io::Result<_>>()
-                    .context("bind")?;
-                stage._peer = Some(peer);
+                for port in [7777, 7778] {
+                    let sink = peer.within(|| UdpSocket::bind((FAR, port)));
+                    stage.held.push(Box::new(sink.context("bind")?));
+                }
+                stage.held.push(Box::new(peer));
             }
             Self::Lossy => {
                 let peer = link();
@@ -127,7 +124,7 @@ impl Scene {
                 };
                 (stage.load, stage.probe) = (bulk.clone(), bulk);
                 stage.marks = vec![FAR.into()];
-                stage._peer = Some(peer);
+                stage.held.push(Box::new(peer));
             }
             Self::Tracked => {
                 run("nft add table inet bench");
