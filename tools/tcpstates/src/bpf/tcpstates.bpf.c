@@ -28,8 +28,9 @@ struct {
 	__type(value, __u64);
 } since_hash SEC(".maps");
 
-/* Notes that a state was entered at `now`; how long the one before lasted. */
-static __always_inline __u64 change(struct sock *sk, __u64 now, int newstate, bool in_sock)
+/* Notes that `newstate` was entered at `now`; how long `oldstate` lasted. */
+static __always_inline __u64 change(struct sock *sk, __u64 now, int oldstate, int newstate,
+				    bool in_sock)
 {
 	__u64 duration = 0, *start;
 
@@ -39,13 +40,11 @@ static __always_inline __u64 change(struct sock *sk, __u64 now, int newstate, bo
 	} else {
 		start = bpf_map_lookup_elem(&since_hash, &sk);
 	}
-	if (start && *start)
+	/* A closed socket may be used again: its next state starts anew. */
+	if (start && *start && oldstate != TCP_CLOSE)
 		duration = now - *start;
 
-	/* A closed socket may be used again: its next state starts anew. */
 	if (newstate == TCP_CLOSE) {
-		if (in_sock && start)
-			*start = 0;
 		if (!in_sock && start)
 			bpf_map_delete_elem(&since_hash, &sk);
 	} else if (start) {
@@ -63,6 +62,7 @@ static __always_inline int trace(struct sock *sk, int oldstate, int newstate, bo
 	struct tcp_sock *tcp;
 	__u16 lport, rport;
 	__u64 now, duration;
+	bool match, undecided;
 
 	if (filter_family && family != filter_family)
 		return 0;
@@ -73,13 +73,16 @@ static __always_inline int trace(struct sock *sk, int oldstate, int newstate, bo
 	if (filter_cgroup && !cgroup_matches(sock_cgroup(sk)))
 		return 0;
 
-	/* Before the ports: a client's local port is 0 in its first change. */
-	now = bpf_ktime_get_ns();
-	duration = change(sk, now, newstate, in_sock);
-
 	lport = bpf_ntohs(tcp->inet_conn.icsk_inet.inet_sport);
 	rport = bpf_ntohs(sk->__sk_common.skc_dport);
-	if (!ports_match(lport, rport))
+	match = ports_match(lport, rport);
+	/* A client's local port is 0 in its first change; others stay as they are. */
+	undecided = (filter_sports && !lport) || (filter_dports && !rport);
+	if (!match && !undecided && in_sock)
+		return 0;
+	now = bpf_ktime_get_ns();
+	duration = change(sk, now, oldstate, newstate, in_sock);
+	if (!match)
 		return 0;
 
 	event = event_reserve(struct tcpstates_event);
