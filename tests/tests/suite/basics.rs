@@ -10,7 +10,7 @@ use bpfcc_tests::*;
 use nix::sys::signal::Signal;
 
 /// Every tool, with arguments that make it run until it is told to end.
-const TOOLS: [(&str, &[&str]); 10] = [
+const TOOLS: [(&str, &[&str]); 11] = [
     ("tcpstates", &[]),
     ("opensnoop", &[]),
     ("biolatency", &["1"]),
@@ -18,6 +18,7 @@ const TOOLS: [(&str, &[&str]); 10] = [
     ("tcpretrans", &[]),
     ("tcpconnlat", &[]),
     ("tcpconnect", &[]),
+    ("tcpaccept", &[]),
     ("tcpdrop", &[]),
     ("qdiscdrop", &[]),
     ("ctsnoop", &[]),
@@ -27,7 +28,7 @@ const TOOLS: [(&str, &[&str]); 10] = [
 pub const LOCK_DOWN: &str = "BPFCC_TEST_LOCK_DOWN";
 
 /// The tools that work with just CAP_BPF and CAP_PERFMON.
-const UNPRIVILEGED: [&str; 9] = [
+const UNPRIVILEGED: [&str; 10] = [
     "tcpstates",
     "opensnoop",
     "biolatency",
@@ -35,6 +36,7 @@ const UNPRIVILEGED: [&str; 9] = [
     "tcpretrans",
     "tcpconnlat",
     "tcpconnect",
+    "tcpaccept",
     "tcpdrop",
     "qdiscdrop",
 ];
@@ -107,6 +109,10 @@ fn wrong_arguments_are_usage_errors() {
         ("tcpconnect", &["-P", "80,"]),
         ("tcpconnect", &["-u", "x"]),
         ("tcpconnect", &["stray"]),
+        ("tcpaccept", &["-4", "-6"]),
+        ("tcpaccept", &["-P", "0"]),
+        ("tcpaccept", &["-p", "0"]),
+        ("tcpaccept", &["stray"]),
         ("tcpdrop", &["-4", "-6"]),
         ("tcpdrop", &["--addr", "::1/129"]),
         ("tcpdrop", &["-L", "0"]),
@@ -142,6 +148,7 @@ fn long_options_may_be_abbreviated() {
         ("tcpretrans", ["--seq", "--loss", "--dur", "1"]),
         ("tcpconnlat", ["--time", "--lp", "--dur", "1"]),
         ("tcpconnect", ["--print", "--dn", "--dur", "1"]),
+        ("tcpaccept", ["--time", "--ipv4", "--dur", "1"]),
         ("tcpdrop", ["--ipv4", "--coun", "--dur", "1"]),
         ("qdiscdrop", ["--back", "--ipv6", "--dur", "1"]),
         ("ctsnoop", ["--dest", "--ipv6", "--dur", "1"]),
