@@ -571,8 +571,9 @@ fn a_real_resolver_is_understood() {
             ));
         }
         // With just a loopback device the resolver asks nobody.
-        let host = Pair::new().left;
-        let tool = start(&format!("connect={}", alternatives()[0]), &host, &["-d"]);
+        let pair = Pair::new();
+        let host = &pair.left;
+        let tool = start(&format!("connect={}", alternatives()[0]), host, &["-d"]);
         host.within(|| {
             let server = UdpSocket::bind("127.0.0.1:53").expect("name server");
             let _listener = TcpListener::bind("0.0.0.0:30000").expect("listen");
