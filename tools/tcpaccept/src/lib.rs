@@ -8,7 +8,7 @@ use common::cli::{
     ContainerMaps, Family, General, LongPortFilter, NetFilter, RunTime, TaskFilter, id,
 };
 use common::columns::{Format, Table, Value, column, json_field};
-use common::flow::{Flow, HasFlow};
+use common::flow::Flow;
 use common::hooks::Hook;
 use common::net::Ports;
 use common::origin::{HasOrigin, Known, Origin, Owners, add_place_fields};
@@ -147,12 +147,6 @@ struct Row {
     known: Known,
     since_ns: u64,
     clock: EventClock,
-}
-
-impl HasFlow for Row {
-    fn flow(&self) -> &Flow {
-        &self.flow
-    }
 }
 
 impl HasOrigin for Row {
