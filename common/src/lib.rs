@@ -11,6 +11,7 @@
 //! | [`columns`], [`hist`] | a row or a histogram as text, CSV and JSON |
 //! | [`probe`] | what this kernel and this process can do |
 
+pub mod accept;
 pub mod block;
 pub mod btf;
 pub mod cgroup;

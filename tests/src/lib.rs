@@ -3,6 +3,7 @@
 //! are attached, and namespaces, cgroups and devices that clean up after
 //! themselves.
 
+pub mod maps;
 pub mod net;
 
 use std::cell::RefCell;

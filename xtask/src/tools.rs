@@ -14,4 +14,6 @@ pub const TOOLS: &[Entry] = &[
     Entry::of::<qdiscdrop::Qdiscdrop>(),
     Entry::of::<ctsnoop::Ctsnoop>(),
     Entry::of::<tcplife::Tcplife>(),
+    Entry::of::<tcpconnect::Tcpconnect>(),
+    Entry::of::<tcpaccept::Tcpaccept>(),
 ];

@@ -8,7 +8,7 @@
 
 typedef int pid_t;
 
-enum { PF_KTHREAD = 0x00200000 };
+enum { PF_IO_WORKER = 0x00000010, PF_KTHREAD = 0x00200000 };
 
 struct thread_info {
 #if defined(__TARGET_ARCH_x86)

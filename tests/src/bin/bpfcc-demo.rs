@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         ("tcplife", tcplife),
         ("tcpretrans", tcpretrans),
         ("tcpconnlat", tcpconnlat),
+        ("tcpconnect", tcpconnect),
+        ("tcpaccept", tcpaccept),
         ("tcpdrop", tcpdrop),
         ("qdiscdrop", qdiscdrop),
         ("ctsnoop", ctsnoop),
@@ -194,6 +196,39 @@ fn tcpconnlat() -> bool {
         && ["ECONNREFUSED", "closed", " 80 "]
             .iter()
             .all(|seen| ended.stdout.contains(seen))
+}
+
+fn tcpconnect() -> bool {
+    let host = Host::new();
+    let tool = on(&host, "tcpconnect", &["-tUL"]);
+    let loopback = [127, 0, 0, 1].into();
+    let ports = host.within(|| {
+        let _ = TcpStream::connect("127.0.0.1:9");
+        connect_and_close(loopback, loopback)
+    });
+    let ended = tool.stop();
+    show(
+        "a connect that is refused, one that succeeds",
+        "tcpconnect -tUL",
+        &ended,
+    );
+    ended.status.success()
+        && [ports.client, ports.server, 9]
+            .iter()
+            .all(|port| ended.stdout.contains(&format!(" {port} ")))
+}
+
+fn tcpaccept() -> bool {
+    let host = Host::new();
+    let tool = on(&host, "tcpaccept", &["-t"]);
+    let ports =
+        host.within(|| ["127.0.0.1", "::1"].map(|to| connect_and_close(addr(to), addr(to))));
+    let ended = tool.stop();
+    show("connections that are accepted", "tcpaccept -t", &ended);
+    ended.status.success()
+        && ports
+            .iter()
+            .all(|ports| ended.stdout.contains(&ports.client.to_string()))
 }
 
 fn tcpdrop() -> bool {

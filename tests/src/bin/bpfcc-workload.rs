@@ -2,7 +2,8 @@
 //! Events made on purpose, for the tests and the demonstration.
 
 use std::fs::File;
-use std::net::IpAddr;
+use std::io::Read as _;
+use std::net::{IpAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use bpfcc_tests::{DirectFile, connect_and_close};
 
 const USAGE: &str = "usage: bpfcc-workload tcp ADDRESS COUNT
+       bpfcc-workload accept ADDRESS            prints the port, accepts one connection, reads a byte
        bpfcc-workload opens PATH COUNT          open and close, prints the successes
        bpfcc-workload flood PATH SECONDS        as fast as it can, with O_NOFOLLOW; prints the count
        bpfcc-workload reads DEVICE COUNT        direct reads of 4 KiB
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args.as_slice() {
         ["tcp", address, count] => tcp(address, count),
+        ["accept", address] => accept(address),
         ["opens", path, count] => opens(path, count),
         ["flood", path, seconds] => flood(path, seconds),
         ["reads", device, count] => direct(device, count, false),
@@ -43,6 +46,14 @@ fn tcp(address: &str, count: &str) -> Outcome {
         let ports = connect_and_close(address, address);
         println!("{} {}", ports.server, ports.client);
     }
+    Ok(())
+}
+
+fn accept(address: &str) -> Outcome {
+    let listener = TcpListener::bind((address.parse::<IpAddr>()?, 0))?;
+    println!("{}", listener.local_addr()?.port());
+    let (mut connection, _) = listener.accept()?;
+    connection.read_exact(&mut [0])?;
     Ok(())
 }
 

@@ -10,13 +10,15 @@ use bpfcc_tests::*;
 use nix::sys::signal::Signal;
 
 /// Every tool, with arguments that make it run until it is told to end.
-const TOOLS: [(&str, &[&str]); 9] = [
+const TOOLS: [(&str, &[&str]); 11] = [
     ("tcpstates", &[]),
     ("opensnoop", &[]),
     ("biolatency", &["1"]),
     ("tcplife", &[]),
     ("tcpretrans", &[]),
     ("tcpconnlat", &[]),
+    ("tcpconnect", &[]),
+    ("tcpaccept", &[]),
     ("tcpdrop", &[]),
     ("qdiscdrop", &[]),
     ("ctsnoop", &[]),
@@ -26,13 +28,15 @@ const TOOLS: [(&str, &[&str]); 9] = [
 pub const LOCK_DOWN: &str = "BPFCC_TEST_LOCK_DOWN";
 
 /// The tools that work with just CAP_BPF and CAP_PERFMON.
-const UNPRIVILEGED: [&str; 8] = [
+const UNPRIVILEGED: [&str; 10] = [
     "tcpstates",
     "opensnoop",
     "biolatency",
     "tcplife",
     "tcpretrans",
     "tcpconnlat",
+    "tcpconnect",
+    "tcpaccept",
     "tcpdrop",
     "qdiscdrop",
 ];
@@ -100,6 +104,15 @@ fn wrong_arguments_are_usage_errors() {
         ("tcpconnlat", &["-4", "-6"]),
         ("tcpconnlat", &["--addr", "localhost"]),
         ("tcpconnlat", &["--histogram", "0"]),
+        ("tcpconnect", &["-4", "-6"]),
+        ("tcpconnect", &["-c", "-d"]),
+        ("tcpconnect", &["-P", "80,"]),
+        ("tcpconnect", &["-u", "x"]),
+        ("tcpconnect", &["stray"]),
+        ("tcpaccept", &["-4", "-6"]),
+        ("tcpaccept", &["-P", "0"]),
+        ("tcpaccept", &["-p", "0"]),
+        ("tcpaccept", &["stray"]),
         ("tcpdrop", &["-4", "-6"]),
         ("tcpdrop", &["--addr", "::1/129"]),
         ("tcpdrop", &["-L", "0"]),
@@ -134,6 +147,8 @@ fn long_options_may_be_abbreviated() {
         ("tcplife", ["--wid", "--times", "--dur", "1"]),
         ("tcpretrans", ["--seq", "--loss", "--dur", "1"]),
         ("tcpconnlat", ["--time", "--lp", "--dur", "1"]),
+        ("tcpconnect", ["--print", "--dn", "--dur", "1"]),
+        ("tcpaccept", ["--time", "--ipv4", "--dur", "1"]),
         ("tcpdrop", ["--ipv4", "--coun", "--dur", "1"]),
         ("qdiscdrop", ["--back", "--ipv6", "--dur", "1"]),
         ("ctsnoop", ["--dest", "--ipv6", "--dur", "1"]),

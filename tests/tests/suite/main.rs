@@ -8,6 +8,8 @@ mod biolatency;
 mod ctsnoop;
 mod opensnoop;
 mod qdiscdrop;
+mod tcpaccept;
+mod tcpconnect;
 mod tcpconnlat;
 mod tcpdrop;
 mod tcplife;

@@ -7,9 +7,10 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 
+use bpfcc_tests::maps::{BpfFs, container_options};
 use bpfcc_tests::*;
 use libc::{
     AT_FDCWD, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY,
@@ -497,74 +498,23 @@ fn the_cgroup_is_filtered() {
     );
 }
 
-/// Pinned maps as container managers make them; their content may change while
-/// the tool runs.
+/// The content of the maps may change while the tool runs.
 #[test]
 fn container_maps_are_obeyed() {
     in_mount_namespace(|| {
         let dir = TempDir::new("maps");
-        let bpffs = dir.join("bpf");
-        fs::create_dir(&bpffs).expect("a directory");
-        assert!(
-            Command::new("mount")
-                .args(["-t", "bpf", "bpf"])
-                .arg(&bpffs)
-                .status()
-                .expect("mount")
-                .success()
-        );
-        let map = |args: &[&str], path: &Path, rest: &[&str]| {
-            let done = Command::new("bpftool")
-                .arg("map")
-                .args(args)
-                .arg(path)
-                .args(rest)
-                .output()
-                .expect("bpftool");
-            assert!(
-                done.status.success(),
-                "{}",
-                String::from_utf8_lossy(&done.stderr)
-            );
-        };
-        let bytes = |value: u64| value.to_ne_bytes().map(|byte| byte.to_string());
+        let bpffs = BpfFs::mount();
         let group = Cgroup::new();
-        let group_id =
-            std::os::unix::fs::MetadataExt::ino(&fs::metadata(&group.0).expect("cgroup"));
-        let own_mntns = std::os::unix::fs::MetadataExt::ino(
-            &fs::metadata("/proc/thread-self/ns/mnt").expect("ns"),
-        );
-        for (option, name, value_size, key) in [
-            ("--cgroupmap", "cgroupset", "8", group_id),
-            ("--mntnsmap", "mntnsset", "4", own_mntns),
-        ] {
-            let pinned = bpffs.join(name);
-            map(
-                &["create"],
-                &pinned,
-                &[
-                    "type", "hash", "key", "8", "value", value_size, "entries", "1024", "name",
-                    name,
-                ],
-            );
-            let tool = Tool::start(
-                "opensnoop",
-                &["--json", option, pinned.to_str().expect("UTF-8")],
-            );
-            let before = dir.join(&format!("{name}-before"));
-            let after = dir.join(&format!("{name}-after"));
+        for (option, map, key) in container_options(&bpffs, &group) {
+            let tool = Tool::start("opensnoop", &["--json", option, map.path()]);
+            let before = dir.join(&format!("before{option}"));
+            let after = dir.join(&format!("after{option}"));
             let open = |path: &Path| {
                 let args = ["opens", path.to_str().expect("UTF-8"), "2"];
                 run_command(group.command(&bin("bpfcc-workload"), &args)).success();
             };
             open(&before);
-            let key = bytes(key);
-            let value = vec!["0"; value_size.parse().expect("a size")];
-            let mut rest = vec!["key"];
-            rest.extend(key.iter().map(String::as_str));
-            rest.push("value");
-            rest.extend(value);
-            map(&["update", "pinned"], &pinned, &rest);
+            map.add(key);
             open(&after);
             let rows = tool.stop().success().json();
             let count = |path: &Path| {
@@ -574,27 +524,13 @@ fn container_maps_are_obeyed() {
             };
             assert_eq!((count(&before), count(&after)), (0, 2), "{option}");
         }
-        let wrong = bpffs.join("wrong");
-        map(
-            &["create"],
-            &wrong,
-            &[
-                "type", "array", "key", "4", "value", "8", "entries", "1", "name", "wrong",
-            ],
-        );
-        for path in [wrong.to_str().expect("UTF-8"), "/no/such/map"] {
+        let wrong = bpffs.map("wrong", "array", 4, 8);
+        for path in [wrong.path(), "/no/such/map"] {
             let ended = run("opensnoop", &["--cgroupmap", path]);
             assert_eq!(code(ended.status), 1, "{}", ended.stderr);
             assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
             assert!(ended.stderr.contains(path), "{}", ended.stderr);
         }
-        assert!(
-            Command::new("umount")
-                .arg(&bpffs)
-                .status()
-                .expect("umount")
-                .success()
-        );
     });
 }
 
