@@ -177,7 +177,7 @@ struct Part<'k, 'b> {
     strings: Vec<u8>,
 }
 
-impl Part<'_, '_> {
+impl<'b> Part<'_, 'b> {
     /// Takes the kernel's type `id` and all that it contains; its new id. Ends,
     /// as no type contains itself but by a pointer.
     fn take(&mut self, id: u32) -> Option<u32> {
@@ -187,8 +187,7 @@ impl Part<'_, '_> {
         if let Some(&new) = self.ids.get(&id) {
             return Some(new);
         }
-        let offset = *self.offsets.get(id as usize)? as usize;
-        let found = self.kernel.type_at(offset)?;
+        let found = self.found(id)?;
         let new = match found.kind {
             // Where it leads to is no part of the type.
             raw::PTR => self.add(found, &[(2, 0)])?,
@@ -196,7 +195,11 @@ impl Part<'_, '_> {
                 self.take(found.word(2)?)?
             }
             raw::TYPEDEF => {
-                let of = self.take(found.word(2)?)?;
+                let to = found.word(2)?;
+                let of = match self.found(to) {
+                    Some(pointer) if pointer.kind == raw::PTR => self.shape(to)?,
+                    _ => self.take(to)?,
+                };
                 self.add(found, &[(2, of)])?
             }
             raw::ARRAY => {
@@ -217,6 +220,53 @@ impl Part<'_, '_> {
         Some(new)
     }
 
+    fn found(&self, id: u32) -> Option<RawType<'b>> {
+        let offset = *self.offsets.get(id as usize).filter(|_| id > 0)?;
+        self.kernel.type_at(offset as usize)
+    }
+
+    /// Takes what tells two types apart when one of them has but a name to be
+    /// known by (a pointer to a function): where pointers lead to, prototypes,
+    /// and of structs that they are structs.
+    fn shape(&mut self, id: u32) -> Option<u32> {
+        let Some(found) = self.found(id) else {
+            return Some(0);
+        };
+        match found.kind {
+            raw::PTR => {
+                let to = self.shape(found.word(2)?)?;
+                self.add(found, &[(2, to)])
+            }
+            raw::FUNC_PROTO => {
+                let result = (2, self.shape(found.word(2)?)?);
+                let parameters = (0..found.count).map(|parameter| {
+                    let at = 3 + parameter * found.member_words() + 1;
+                    Some((at, self.shape(found.word(at)?)?))
+                });
+                let parameters = parameters.collect::<Option<Vec<_>>>()?;
+                self.add(found, &[vec![result], parameters].concat())
+            }
+            raw::STRUCT | raw::UNION => {
+                let bytes = found.bytes.get(..TYPE_BYTES)?;
+                let info = found.word(1)? & !0xffff; // no members
+                let empty = RawType {
+                    bytes,
+                    count: 0,
+                    ..found
+                };
+                let start = self.types.len();
+                let new = self.add(empty, &[(1, info)])?;
+                // Without a name, so that nobody takes it for the whole.
+                *self.types.get_mut(start..)?.first_chunk_mut()? = [0u8; 4];
+                Some(new)
+            }
+            raw::VOLATILE | raw::CONST | raw::RESTRICT | raw::TYPE_TAG | raw::TYPEDEF => {
+                self.shape(found.word(2)?)
+            }
+            _ => self.take(id),
+        }
+    }
+
     /// Adds a copy of `found` with some of its words replaced, and with its own
     /// and its members' names.
     fn add(&mut self, found: RawType<'_>, replaced: &[(usize, u32)]) -> Option<u32> {
@@ -231,7 +281,7 @@ impl Part<'_, '_> {
             put(&mut self.types, word, value)?;
         }
         let members = match found.kind {
-            raw::STRUCT | raw::UNION | raw::ENUM | raw::ENUM64 => found.count,
+            raw::STRUCT | raw::UNION | raw::ENUM | raw::ENUM64 | raw::FUNC_PROTO => found.count,
             _ => 0,
         };
         let names = (0..members).map(|member| TYPE_BYTES / 4 + member * found.member_words());
@@ -274,7 +324,7 @@ impl Part<'_, '_> {
 mod tests {
     use super::*;
     use libbpf_rs::HasSize as _;
-    use libbpf_rs::btf::types::{Enum, MemberAttr, Struct};
+    use libbpf_rs::btf::types::{Enum, FuncProto, MemberAttr, Ptr, Struct, Typedef};
 
     fn members(of: &Struct<'_>) -> Vec<(String, u32)> {
         let name = |name: Option<&std::ffi::OsStr>| name.map(|n| n.to_string_lossy().into_owned());
@@ -295,7 +345,13 @@ mod tests {
         let Ok(kernel) = Bytes::of(&PathBuf::from(KERNEL_BTF).join("vmlinux")) else {
             return; // a kernel without type information
         };
-        let names = ["sock", "task_struct", "pid_type", "no_such_type"];
+        let names = [
+            "sock",
+            "task_struct",
+            "pid_type",
+            "btf_trace_sys_exit",
+            "no_such_type",
+        ];
         let names = names.map(|name| name.as_bytes().to_vec()).into();
         let part = only(&RawBtf::new(kernel.as_ref(), 0).unwrap(), &names).unwrap();
         assert!(part.len() < kernel.as_ref().len() / 8, "{}", part.len());
@@ -318,6 +374,10 @@ mod tests {
         assert!(!of_part.is_empty());
         assert_eq!(of_part.len(), of_whole.len());
         assert!(part.type_by_name::<Struct<'_>>("no_such_type").is_none());
+        let of_part: Typedef<'_> = part.type_by_name("btf_trace_sys_exit").unwrap();
+        let pointer = Ptr::try_from(of_part.next_type().unwrap()).unwrap();
+        let function = FuncProto::try_from(pointer.next_type().unwrap()).unwrap();
+        assert_eq!(function.len(), 3);
     }
 
     fn tempfile(bytes: &[u8]) -> KernelTypes {

@@ -15,6 +15,7 @@ pub const TYPEDEF: u32 = 8;
 pub const VOLATILE: u32 = 9;
 pub const CONST: u32 = 10;
 pub const RESTRICT: u32 = 11;
+pub const FUNC_PROTO: u32 = 13;
 pub const TYPE_TAG: u32 = 18;
 pub const ENUM64: u32 = 19;
 
@@ -116,7 +117,7 @@ impl<'b> RawType<'b> {
             1 | 14 | 17 => (4, 0), // int, var, decl_tag
             ARRAY => (12, 0),
             STRUCT | UNION | 15 | ENUM64 => (0, 12), // 15: datasec
-            ENUM | 13 => (0, 8),                     // 13: function prototype
+            ENUM | FUNC_PROTO => (0, 8),
             _ => (0, 0),
         };
         let bytes = types.get(..TYPE_BYTES + once + each * count)?;
@@ -136,7 +137,11 @@ impl<'b> RawType<'b> {
     /// How many words a member has; the first is its name, the second its type
     /// or value.
     pub fn member_words(&self) -> usize {
-        if self.kind == ENUM { 2 } else { 3 }
+        if matches!(self.kind, ENUM | FUNC_PROTO) {
+            2
+        } else {
+            3
+        }
     }
 }
 
