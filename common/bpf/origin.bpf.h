@@ -8,10 +8,9 @@
 #pragma once
 
 #include "cgroup.bpf.h"
-#include "files.bpf.h"
 #include "flow.bpf.h"
 #include "kernel/sock.h"
-#include "kernel/syscall.h"
+#include "syscall.bpf.h"
 
 struct origin {
 	__u64 cookie; /* as ss -e shows it; 0: none was asked for yet */
@@ -44,27 +43,6 @@ struct {
 } sock_owners SEC(".maps");
 
 /*
- * The first argument of the system call that the task is in. No helper gives a
- * task's registers before Linux 5.15: there they are taken from where x86-64
- * saves them, at the top of a kernel stack of four pages.
- */
-static __always_inline int current_syscall_arg1(struct task_struct *task)
-{
-	struct pt_regs *regs;
-
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)) {
-		regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-		return syscall_arg1(regs);
-	}
-#if defined(__TARGET_ARCH_x86)
-	regs = BPF_CORE_READ(task, stack) + 4 * 4096 - bpf_core_type_size(struct pt_regs);
-	return BPF_CORE_READ(regs, di);
-#else
-	return -1;
-#endif
-}
-
-/*
  * Whether the task on this CPU is in a system call on `file`: send, write,
  * connect and the like have its descriptor as first argument. That holds also
  * while a packet or a timer has interrupted the task, and never for a
@@ -75,7 +53,7 @@ static __always_inline bool current_uses(struct file *file)
 	struct task_struct *task = (void *)bpf_get_current_task();
 
 	return !(BPF_CORE_READ(task, flags) & PF_KTHREAD) &&
-	       fd_file(current_syscall_arg1(task)) == file;
+	       fd_file(read_syscall_arg(current_regs(), 1)) == file;
 }
 
 /* The full socket that stands for any kind: for a request its listener; NULL for time-wait. */

@@ -44,6 +44,7 @@ struct inode {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	void *private_data; /* of a socket: struct socket */
 } CO_RE;
 
 struct fdtable {

@@ -75,6 +75,7 @@ typedef struct {
 
 struct socket {
 	struct file *file;
+	struct sock *sk;
 } CO_RE;
 
 struct sock {
@@ -105,4 +106,5 @@ struct tcp_sock {
 	__u64 bytes_received; /* with the FIN */
 	__u32 srtt_us; /* in eighths */
 	__u32 total_retrans; /* segments */
+	__u32 packets_out; /* segments that are under way */
 } CO_RE;

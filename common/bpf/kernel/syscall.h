@@ -15,10 +15,24 @@
 #define SYSCALL_PREFIX "__x64_sys_"
 #define HAVE_SYSCALL_OPEN
 
-enum { NR_open = 2, NR_creat = 85, NR_openat = 257, NR_openat2 = 437 };
+enum {
+	NR_read = 0,
+	NR_open = 2,
+	NR_accept = 43,
+	NR_recvfrom = 45,
+	NR_recvmsg = 47,
+	NR_creat = 85,
+	NR_openat = 257,
+	NR_accept4 = 288,
+	NR_recvmmsg = 299,
+	NR_openat2 = 437,
+};
+
+enum { NR_connect = 42, NR_bind = 49, NR_listen = 50 };
 
 struct pt_regs {
 	unsigned long r10;
+	unsigned long r8;
 	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
@@ -32,6 +46,11 @@ struct pt_regs {
 #define syscall_arg2(regs) ((regs)->si)
 #define syscall_arg3(regs) ((regs)->dx)
 #define syscall_arg4(regs) ((regs)->r10)
+/* The same as fields, for BPF_CORE_READ(). */
+#define SYSCALL_NR orig_ax
+#define SYSCALL_ARG1 di
+#define SYSCALL_ARG2 si
+#define SYSCALL_ARG5 r8
 #define function_result(regs) ((long)(regs)->ax)
 
 /* Whether the task is in a 32-bit system call, whose numbers mean others. */
@@ -46,7 +65,18 @@ static __always_inline bool in_compat_syscall(void)
 
 #define SYSCALL_PREFIX "__arm64_sys_"
 
-enum { NR_openat = 56, NR_openat2 = 437 };
+enum {
+	NR_openat = 56,
+	NR_read = 63,
+	NR_accept = 202,
+	NR_recvfrom = 207,
+	NR_recvmsg = 212,
+	NR_accept4 = 242,
+	NR_recvmmsg = 243,
+	NR_openat2 = 437,
+};
+
+enum { NR_bind = 200, NR_listen = 201, NR_connect = 203 };
 
 struct pt_regs {
 	__u64 regs[31]; /* regs[0] becomes the result */
@@ -59,6 +89,10 @@ struct pt_regs {
 #define syscall_arg2(regs) ((regs)->regs[1])
 #define syscall_arg3(regs) ((regs)->regs[2])
 #define syscall_arg4(regs) ((regs)->regs[3])
+#define SYSCALL_NR syscallno
+#define SYSCALL_ARG1 orig_x0
+#define SYSCALL_ARG2 regs[1]
+#define SYSCALL_ARG5 regs[4]
 #define function_result(regs) ((long)(regs)->regs[0])
 
 static __always_inline bool in_compat_syscall(void)
