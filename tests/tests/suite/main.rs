@@ -11,6 +11,7 @@ mod qdiscdrop;
 mod tcpconnlat;
 mod tcpdrop;
 mod tcplife;
+mod tcpports;
 mod tcpretrans;
 mod tcpstates;
 mod vm;

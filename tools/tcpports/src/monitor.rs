@@ -30,10 +30,11 @@ use crate::skel::types::tcpports_failure;
 use crate::socket::{Form, Socket};
 use crate::{Args, By, DEFAULT_INTERVAL, FIND_IDLE, WALK};
 
-/// No more than 1/`SHARE` of a CPU is spent on walks and reports. `SAVED` may be
-/// spent at once.
-const SHARE: u32 = 100;
-const SAVED: Duration = Duration::from_millis(250);
+/// No more than 1/`SHARE` of a CPU is spent on walks and reports, so that with
+/// the looks at the ring it is less than a hundredth. `SAVED` may be spent at
+/// once.
+const SHARE: u32 = 125;
+const SAVED: Duration = Duration::from_millis(20);
 
 /// Failures per look at the ring.
 const BATCH: usize = 4096;
@@ -75,7 +76,8 @@ pub struct Monitor<'a> {
     warned: BTreeSet<Key>,
     written: Written,
     began: Instant,
-    cpu_at_begin: Duration,
+    /// CPU time that reports have taken.
+    spent: Duration,
     last: Instant,
     /// Reports that were due.
     due: u32,
@@ -133,7 +135,7 @@ impl<'a> Monitor<'a> {
             warned: BTreeSet::new(),
             written: Written::Nothing,
             began: now,
-            cpu_at_begin: Duration::ZERO,
+            spent: Duration::ZERO,
             last: now,
             due: 0,
             is_late: false,
@@ -148,7 +150,6 @@ impl<'a> Monitor<'a> {
     pub fn begin(&mut self) {
         self.began = Instant::now();
         self.last = self.began;
-        self.cpu_at_begin = cpu_time();
     }
 
     /// Namespaces that cannot be shown.
@@ -178,6 +179,7 @@ impl<'a> Monitor<'a> {
     }
 
     fn report(&mut self, out: &mut Output) -> Result<()> {
+        let cpu = cpu_time();
         let now = self.look()?;
         let mut activity = self.counter.uses(&self.skel.maps.uses)?;
         for (key, failed) in self.failed.drain() {
@@ -230,6 +232,7 @@ impl<'a> Monitor<'a> {
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(1);
         }
+        self.spent += cpu_time().saturating_sub(cpu);
         Ok(())
     }
 
@@ -316,8 +319,7 @@ impl<'a> Monitor<'a> {
 
     /// Whether the share of the CPU is spent for now.
     fn is_spent(&self) -> bool {
-        let spent = cpu_time().saturating_sub(self.cpu_at_begin);
-        spent > self.began.elapsed() / SHARE + SAVED
+        self.spent > self.began.elapsed() / SHARE + SAVED
     }
 }
 

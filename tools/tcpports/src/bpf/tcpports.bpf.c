@@ -36,7 +36,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 8192);
 	__type(key, struct sock *);
 	__type(value, struct tcpports_socket);
 } idle SEC(".maps");
