@@ -288,11 +288,12 @@ fn bind_and_listen_that_fail_are_rows() {
 fn the_counts_are_those_of_ss() {
     for alternative in alternatives() {
         let host = host_with_90_ports();
-        let server = listener(&host, "127.0.0.1", 80);
+        let _server = listener(&host, "127.0.0.1", 80);
+        let closing = listener(&host, "127.0.0.1", 81);
         let _at_a_port = listener(&host, "127.0.0.1", 40020);
         let _reserved = listener(&host, "127.0.0.1", 40010);
         let _outside = listener(&host, "127.0.0.1", 40100);
-        leave_in_time_wait(&host, &server, 9);
+        leave_in_time_wait(&host, &closing, 9);
         let mut clients = connects(&host, "127.0.0.1", 80, 5);
         // Accepted on a port of the range, which is the listener's.
         clients.extend(connects(&host, "127.0.0.1", 40020, 3));
@@ -320,7 +321,7 @@ fn the_counts_are_those_of_ss() {
         for client in &clients[..2] {
             client.shutdown(Shutdown::Write).expect("shut down");
         }
-        leave_in_time_wait(&host, &server, 4);
+        leave_in_time_wait(&host, &closing, 4);
         drop(more);
         let _last = host.within(|| {
             let socket = tcp_socket();
@@ -391,14 +392,15 @@ fn ports_in_time_wait_are_given_back() {
 fn the_time_left_is_by_the_rate() {
     let host = host_with_90_ports();
     let _server = listener(&host, "127.0.0.1", 80);
-    let tool = start(&host, &[]);
-    let mut clients = connects(&host, "127.0.0.1", 80, 30);
-    clients.truncate(30);
-    let ended = tool.stop().success();
+    let inode = host.inode().to_string();
+    let tool = Tool::start("tcpports", &["--json", "--netns-id", &inode, "2", "1"]);
+    let _clients = connects(&host, "127.0.0.1", 80, 30);
+    let ended = tool.wait().success();
     let (_, reports) = split(&ended);
     let row = &reports[0];
     let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key}: {row}"));
     let rate = 30.0 / number("seconds");
+    assert!(number("seconds") > 1.9, "{row}");
     assert!((number("use_per_s") - rate).abs() < 0.1, "{row}");
     assert_eq!(row["free_per_s"], 0.0);
     assert!((number("seconds_left") - 60.0 / rate).abs() < 0.1, "{row}");
@@ -539,10 +541,11 @@ fn processes_hold_ports_beyond_their_end() {
         (&workload.into(), &std::process::id().into())
     );
     assert_eq!(reports[0]["comm"], "bpfcc-workload");
-    assert_eq!(
-        (&reports[0]["time_wait"], &reports[0]["used"]),
-        (&10.into(), &10.into())
-    );
+    // One port may have led to two of its listeners.
+    let [_, _, _, time_wait] = counts;
+    assert!(time_wait <= 10, "{counts:?}");
+    assert_eq!(counts, [0, 5, 0, time_wait]);
+    assert_counts(&reports[0], [0, 0, 0, time_wait]);
     // Ten listeners and ten clients.
     assert_eq!(reports[0]["uses"], 20);
     assert_eq!(
@@ -550,7 +553,6 @@ fn processes_hold_ports_beyond_their_end() {
         (&5.into(), &5.into())
     );
     assert_eq!(reports[1]["uses"], 3);
-    assert_eq!(counts, [0, 5, 0, 10]);
     drop(server);
 }
 
@@ -582,6 +584,9 @@ fn cgroups_hold_ports() {
             .expect("spawn");
         assert!(wait_for(&mut child).success());
     });
+    // One port may have led to two of the workload's listeners.
+    let [_, _, _, time_wait] = by_ss(&host, |_| true);
+    assert!((4..=6).contains(&time_wait), "{time_wait}");
     let path = cgroup
         .0
         .strip_prefix(cgroup2_root())
@@ -594,14 +599,14 @@ fn cgroups_hold_ports() {
         .unwrap_or_else(|| panic!("{path}: {reports:#?}"));
     assert_eq!(
         (&row["time_wait"], &row["used"]),
-        (&6.into(), &6.into()),
+        (&time_wait.into(), &time_wait.into()),
         "{row}"
     );
     assert_eq!(row["uses"], 12, "{row}");
     assert_eq!(reports.len(), 2, "{reports:#?}");
     let (_, reports) = split(&of_cgroup.stop().success());
     assert_eq!(reports.len(), 1);
-    assert_counts(&reports[0], [0, 0, 0, 6]);
+    assert_counts(&reports[0], [0, 0, 0, time_wait]);
     assert_eq!(reports[0]["uses"], 12);
 }
 
@@ -669,7 +674,7 @@ fn a_wider_range_is_seen() {
     let _clients = connects(&host, "127.0.0.1", 80, 9);
     let tool = start(&host, &[]);
     set(&host, "ip_local_port_range", "40000 40199");
-    set(&host, "ip_local_reserved_ports", "");
+    set(&host, "ip_local_reserved_ports", "\n");
     let (_, rows) = split(&tool.stop().success());
     assert_eq!(
         (&rows[0]["ports"], &rows[0]["used"]),
