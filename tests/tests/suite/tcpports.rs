@@ -299,14 +299,14 @@ fn the_counts_are_those_of_ss() {
         clients.extend(connects(&host, "127.0.0.1", 40020, 3));
         let (old, both) = host.within(|| {
             let old = tcp_socket();
-            bind(old.as_raw_fd(), &loopback(40050)).expect("bind");
+            bind(old.as_raw_fd(), &loopback(0)).expect("bind");
             let both = tcp_socket();
-            bind(both.as_raw_fd(), &loopback(40051)).expect("bind");
+            bind(both.as_raw_fd(), &loopback(0)).expect("bind");
             (old, both)
         });
         let tool = start_with(alternative, &["--netns-id", &host.inode().to_string()]);
         let more = host.within(|| {
-            let sockets = [40052, 40053, 40054, 40010, 40100].map(|port| {
+            let sockets = [0, 0, 0, 40010, 40100].map(|port| {
                 let socket = tcp_socket();
                 bind(socket.as_raw_fd(), &loopback(port)).unwrap_or_else(|error| {
                     assert!(port == 40010 || port == 40100, "{port}: {error}");
@@ -325,7 +325,7 @@ fn the_counts_are_those_of_ss() {
         drop(more);
         let _last = host.within(|| {
             let socket = tcp_socket();
-            bind(socket.as_raw_fd(), &loopback(40053)).expect("bind");
+            bind(socket.as_raw_fd(), &loopback(0)).expect("bind");
             socket
         });
         let counts = by_ss(&host, |_| true);
@@ -335,12 +335,12 @@ fn the_counts_are_those_of_ss() {
         // Failed on purpose: 40010 and 40100 are listened on.
         assert_eq!(failures.len(), 2, "{failures:#?}");
         let [listen, established, other, time_wait] = counts;
-        assert_eq!(
-            (listen, established, other, time_wait),
-            (1, 7, 2, 13),
-            "{alternative}"
+        // Connections to different ends may share a port.
+        assert!(
+            listen == 1 && established >= 5 && other >= 1 && time_wait > 0,
+            "{counts:?}"
         );
-        // 40050 and 40053.
+        // Two that are bound, one from before and the last one.
         assert_counts(&reports[0], [listen, established, other + 2, time_wait]);
         // Three bind() that have worked, four connects, one more bind().
         assert_eq!(reports[0]["uses"], 8, "{}", reports[0]);
@@ -353,6 +353,7 @@ fn the_counts_are_those_of_ss() {
 #[test]
 fn ports_in_time_wait_are_given_back() {
     let host = host_with_90_ports();
+    set(&host, "tcp_tw_reuse", "0");
     let server = listener(&host, "127.0.0.1", 80);
     leave_in_time_wait(&host, &server, 30);
     let inode = host.inode().to_string();
@@ -532,7 +533,7 @@ fn processes_hold_ports_beyond_their_end() {
         assert!(wait_for(&mut child).success());
         child.id()
     });
-    let counts = by_ss(&host, |_| true);
+    let [_, _, _, time_wait] = by_ss(&host, |fields| fields[0] == "TIME-WAIT");
     let ended = tool.stop().success();
     let (_, reports) = split(&ended);
     assert_eq!(reports.len(), 2, "{reports:#?}");
@@ -542,9 +543,7 @@ fn processes_hold_ports_beyond_their_end() {
     );
     assert_eq!(reports[0]["comm"], "bpfcc-workload");
     // One port may have led to two of its listeners.
-    let [_, _, _, time_wait] = counts;
-    assert!(time_wait <= 10, "{counts:?}");
-    assert_eq!(counts, [0, 5, 0, time_wait]);
+    assert!((7..=10).contains(&time_wait), "{time_wait}");
     assert_counts(&reports[0], [0, 0, 0, time_wait]);
     // Ten listeners and ten clients.
     assert_eq!(reports[0]["uses"], 20);
@@ -585,7 +584,7 @@ fn cgroups_hold_ports() {
         assert!(wait_for(&mut child).success());
     });
     // One port may have led to two of the workload's listeners.
-    let [_, _, _, time_wait] = by_ss(&host, |_| true);
+    let [_, _, _, time_wait] = by_ss(&host, |fields| fields[0] == "TIME-WAIT");
     assert!((4..=6).contains(&time_wait), "{time_wait}");
     let path = cgroup
         .0
