@@ -189,11 +189,7 @@ impl Counter {
             };
             let last = self.seen.insert(key.clone(), total).unwrap_or_default();
             // A connect() that was under way at the last look may have failed.
-            let new = total
-                .wrapping_sub(last)
-                .cast_signed()
-                .max(0)
-                .cast_unsigned();
+            let new = total.saturating_sub(last);
             if total == last {
                 quiet.push(key);
             } else {

@@ -51,7 +51,7 @@ impl Row {
 
     /// What was taken less what more is in use now.
     fn freed(&self) -> i64 {
-        self.uses.cast_signed() - (i64::from(self.now.used) - i64::from(self.before))
+        whole(self.uses) - (i64::from(self.now.used) - i64::from(self.before))
     }
 
     /// Seconds until no port is left, if it goes on like this.
@@ -95,6 +95,10 @@ impl Row {
             (_, name) => format!("netns {}, {name}", self.key.0),
         }
     }
+}
+
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// `12s`, `5m`, `3h`, `2d`; in whole ones, cut off.
@@ -155,7 +159,7 @@ pub fn table(format: Format, by: By) -> Table<Row> {
                 .key("other"),
         )
         .add(
-            column("USE/s", |row: &Row| row.per_second(row.uses.cast_signed()))
+            column("USE/s", |row: &Row| row.per_second(whole(row.uses)))
                 .right(7)
                 .key("use_per_s"),
         )

@@ -18,7 +18,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// From the text of the two settings: `32768	60999` and `8080,9000-9010`.
+    /// From the text of the two settings: `32768 60999` and `8080,9000-9010`.
     fn parse(range: &str, reserved: &str) -> Option<Self> {
         let mut ends = range.split_whitespace().map(str::parse);
         let low: u16 = ends.next()?.ok()?;
