@@ -33,7 +33,7 @@ use crate::{Args, By, DEFAULT_INTERVAL, FIND_IDLE, WALK};
 /// No more than 1/`SHARE` of a CPU is spent on walks and reports, so that with
 /// the looks at the ring it is less than a hundredth. `SAVED` may be spent at
 /// once.
-const SHARE: u32 = 125;
+const SHARE: u32 = 200;
 const SAVED: Duration = Duration::from_millis(20);
 
 /// Failures per look at the ring.
@@ -347,7 +347,7 @@ impl Source for Monitor<'_> {
                 if !self.told_late {
                     self.told_late = true;
                     self.tell(
-                        "reports come later: counting so many sockets takes more than 1 % of a CPU",
+                        "reports come later: counting so many sockets takes too much of a CPU",
                     );
                 }
             } else {
