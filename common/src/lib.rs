@@ -38,6 +38,7 @@ mod raw_btf;
 mod release;
 pub mod session;
 pub mod symbols;
+pub mod tcp_iter;
 pub mod time;
 pub mod tool;
 mod tracefs;

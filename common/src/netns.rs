@@ -2,8 +2,9 @@
 //! Network namespaces: by the inode number that events carry.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -30,9 +31,22 @@ pub fn own() -> Result<File> {
 /// inode number. Those that just a socket or a device keeps are not found.
 pub fn all() -> BTreeMap<u32, File> {
     let mut found = BTreeMap::new();
+    for (inode, place) in places() {
+        if let std::collections::btree_map::Entry::Vacant(entry) = found.entry(inode) {
+            if let Ok(file) = File::open(&place) {
+                entry.insert(file);
+            }
+        }
+    }
+    found
+}
+
+/// As [`all`], without opening any: an open namespace stays alive. One may be at
+/// several places.
+pub fn places() -> impl Iterator<Item = (u32, PathBuf)> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let named = fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    let places = processes
+    processes
         .filter(|entry| {
             entry
                 .file_name()
@@ -41,22 +55,35 @@ pub fn all() -> BTreeMap<u32, File> {
                 .all(u8::is_ascii_digit)
         })
         .map(|entry| entry.path().join("ns/net"))
-        .chain(named.map(|entry| entry.path()));
-    for place in places {
+        .chain(named.map(|entry| entry.path()))
         // A process that is ending has left its namespaces.
-        let Ok(meta) = fs::metadata(&place) else {
-            continue;
-        };
-        let Ok(inode) = u32::try_from(meta.ino()) else {
-            continue;
-        };
-        if let std::collections::btree_map::Entry::Vacant(entry) = found.entry(inode) {
-            if let Ok(file) = File::open(&place) {
-                entry.insert(file);
-            }
-        }
+        .filter_map(|place| Some((inode(&fs::metadata(&place).ok()?)?, place)))
+}
+
+/// A place by which a namespace is kept that no process is in: where it is
+/// mounted, or a file that a process has open.
+pub fn kept(netns: u32) -> Option<PathBuf> {
+    let name = format!("net:[{netns}]");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounted = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        (fields.next()? == name).then(|| fields.next())?
+    });
+    if let Some(path) = mounted {
+        return Some(path.into());
     }
-    found
+    fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|process| fs::read_dir(process.path().join("fd")).ok())
+        .flat_map(|files| files.flatten())
+        .map(|file| file.path())
+        .find(|path| fs::read_link(path).is_ok_and(|link| link.as_os_str() == name.as_str()))
+}
+
+/// The number of the namespace that a file stands for.
+pub fn inode(meta: &Metadata) -> Option<u32> {
+    u32::try_from(meta.ino()).ok()
 }
 
 /// Runs `work` on a thread of its own in the namespace. Sockets that it makes

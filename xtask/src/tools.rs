@@ -16,4 +16,5 @@ pub const TOOLS: &[Entry] = &[
     Entry::of::<tcplife::Tcplife>(),
     Entry::of::<tcpconnect::Tcpconnect>(),
     Entry::of::<tcpaccept::Tcpaccept>(),
+    Entry::of::<tcpports::Tcpports>(),
 ];

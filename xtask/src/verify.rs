@@ -269,6 +269,11 @@ fn compare<'b>(
             }
             continue;
         };
+        // To CO-RE another field: bpf_core_field_exists() says no.
+        let kind = |ty: &BtfType<'_>| ty.skip_mods_and_typedefs().kind();
+        if flavour && kind(&ty) != kind(&their_type) {
+            continue;
+        }
         *fields += 1;
         if let Err(reason) = same(sides, &ty, &their_type) {
             differences.push(format!("{name}.{member}: {reason}"));

@@ -28,6 +28,8 @@ enum {
 	NR_openat2 = 437,
 };
 
+enum { NR_connect = 42, NR_bind = 49, NR_listen = 50 };
+
 struct pt_regs {
 	unsigned long r10;
 	unsigned long r8;
@@ -73,6 +75,8 @@ enum {
 	NR_recvmmsg = 243,
 	NR_openat2 = 437,
 };
+
+enum { NR_bind = 200, NR_listen = 201, NR_connect = 203 };
 
 struct pt_regs {
 	__u64 regs[31]; /* regs[0] becomes the result */

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         ("tcpdrop", tcpdrop),
         ("qdiscdrop", qdiscdrop),
         ("ctsnoop", ctsnoop),
+        ("tcpports", tcpports),
     ]
     .into_iter()
     .filter(|(_, demonstrate)| !demonstrate())
@@ -294,4 +295,28 @@ fn ctsnoop() -> bool {
         &ended,
     );
     ended.status.success() && ended.stdout.contains(&ports.client.to_string())
+}
+
+fn tcpports() -> bool {
+    let host = Host::new();
+    let ports = "/proc/sys/net/ipv4/ip_local_port_range";
+    let tool = on(&host, "tcpports", &["-T", "60"]);
+    let clients = host.within(|| -> std::io::Result<_> {
+        std::fs::write(ports, "40000 40099")?;
+        let server = TcpListener::bind("127.0.0.1:80")?;
+        let clients: Vec<_> = (0..102)
+            .filter_map(|_| TcpStream::connect("127.0.0.1:80").ok())
+            .collect();
+        Ok((server, clients))
+    });
+    let ended = tool.stop();
+    show(
+        "102 connections in a namespace with 100 ports",
+        "tcpports -T",
+        &ended,
+    );
+    clients.is_ok()
+        && ended.status.success()
+        && ended.stdout.contains("EADDRNOTAVAIL")
+        && ended.stdout.contains("100.0")
 }

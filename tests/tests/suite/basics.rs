@@ -10,7 +10,7 @@ use bpfcc_tests::*;
 use nix::sys::signal::Signal;
 
 /// Every tool, with arguments that make it run until it is told to end.
-const TOOLS: [(&str, &[&str]); 11] = [
+const TOOLS: [(&str, &[&str]); 12] = [
     ("tcpstates", &[]),
     ("opensnoop", &[]),
     ("biolatency", &["1"]),
@@ -22,13 +22,14 @@ const TOOLS: [(&str, &[&str]); 11] = [
     ("tcpdrop", &[]),
     ("qdiscdrop", &[]),
     ("ctsnoop", &[]),
+    ("tcpports", &["1"]),
 ];
 
 /// Set: [`lockdown_is_named`] locks the machine down.
 pub const LOCK_DOWN: &str = "BPFCC_TEST_LOCK_DOWN";
 
 /// The tools that work with just CAP_BPF and CAP_PERFMON.
-const UNPRIVILEGED: [&str; 10] = [
+const UNPRIVILEGED: [&str; 11] = [
     "tcpstates",
     "opensnoop",
     "biolatency",
@@ -39,6 +40,7 @@ const UNPRIVILEGED: [&str; 10] = [
     "tcpaccept",
     "tcpdrop",
     "qdiscdrop",
+    "tcpports",
 ];
 
 #[test]
@@ -128,6 +130,14 @@ fn wrong_arguments_are_usage_errors() {
         ("ctsnoop", &["--dport", "0"]),
         ("ctsnoop", &["--zone", "65536"]),
         ("ctsnoop", &["--top", "5"]),
+        ("tcpports", &["0"]),
+        ("tcpports", &["1", "0"]),
+        ("tcpports", &["-4", "-6"]),
+        ("tcpports", &["--by", "port"]),
+        ("tcpports", &["--top", "0"]),
+        ("tcpports", &["--warn", "0"]),
+        ("tcpports", &["--warn", "101"]),
+        ("tcpports", &["--netns-id", "1", "--pid-netns", "1"]),
     ];
     for (tool, args) in cases {
         let ended = run(tool, args);
@@ -152,6 +162,7 @@ fn long_options_may_be_abbreviated() {
         ("tcpdrop", ["--ipv4", "--coun", "--dur", "1"]),
         ("qdiscdrop", ["--back", "--ipv6", "--dur", "1"]),
         ("ctsnoop", ["--dest", "--ipv6", "--dur", "1"]),
+        ("tcpports", ["--ipv4", "--by=laddr", "--dur", "1"]),
     ] {
         run(tool, &args).success();
     }
@@ -289,13 +300,14 @@ fn signals_and_durations_end_with_0() {
     }
 }
 
-/// What these tools say besides: how they see events on this kernel, and the
-/// kernel's own counts at the end.
+/// What these tools say besides: how they see events on this kernel, the kernel's
+/// own counts at the end, and warnings.
 fn is_note(tool: &str, line: &str) -> bool {
     match tool {
         "ctsnoop" => line.contains("lets nobody trace") || line.contains("kernel's own"),
         "tcpdrop" => line.contains(" not seen"),
         "qdiscdrop" => line.contains("qdisc counters: "),
+        "tcpports" => line.contains("local ports are in use") || line.contains("reports come"),
         _ => false,
     }
 }

@@ -13,6 +13,7 @@ mod tcpconnect;
 mod tcpconnlat;
 mod tcpdrop;
 mod tcplife;
+mod tcpports;
 mod tcpretrans;
 mod tcpstates;
 mod vm;

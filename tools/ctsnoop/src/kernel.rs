@@ -131,7 +131,7 @@ impl Namespaces {
         };
         found.retain(|inode, _| *inode == only);
         if found.is_empty() {
-            let place = kept(only);
+            let place = netns::kept(only);
             found.extend(place.as_ref().and_then(at).map(|file| (only, file)));
             *self.place.borrow_mut() = place;
         }
@@ -149,27 +149,6 @@ impl Namespaces {
     pub fn before(&self, netns: u32) -> Stats {
         self.before.get(&netns).copied().unwrap_or_default()
     }
-}
-
-/// A place by which a namespace is kept that no process is in: where it is
-/// mounted, or a file that a process has open.
-fn kept(netns: u32) -> Option<PathBuf> {
-    let name = format!("net:[{netns}]");
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mounted = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ').skip(3);
-        (fields.next()? == name).then(|| fields.next())?
-    });
-    if let Some(path) = mounted {
-        return Some(path.into());
-    }
-    fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|process| fs::read_dir(process.path().join("fd")).ok())
-        .flat_map(|files| files.flatten())
-        .map(|file| file.path())
-        .find(|path| fs::read_link(path).is_ok_and(|link| link.as_os_str() == name.as_str()))
 }
 
 pub fn inode(file: &File) -> Option<u32> {
