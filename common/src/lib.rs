@@ -35,6 +35,7 @@ pub mod probe;
 mod release;
 pub mod session;
 pub mod symbols;
+pub mod tcp_iter;
 pub mod time;
 pub mod tool;
 mod tracefs;

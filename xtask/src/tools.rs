@@ -14,4 +14,5 @@ pub const TOOLS: &[Entry] = &[
     Entry::of::<qdiscdrop::Qdiscdrop>(),
     Entry::of::<ctsnoop::Ctsnoop>(),
     Entry::of::<tcplife::Tcplife>(),
+    Entry::of::<tcptop::Tcptop>(),
 ];

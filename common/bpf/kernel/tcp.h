@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernel/sock.h"
+#include "kernel/task.h"
 #include "kernel/types.h"
 
 /* include/net/inet_connection_sock.h, include/uapi/linux/tcp.h */
@@ -22,4 +23,10 @@ struct tcp_skb_cb {
 /* Linux 6.17, ad892e912b84: of failed attempts as well. */
 struct trace_event_raw_tcp_retransmit_skb___since_6_17 {
 	int err;
+} CO_RE;
+
+/* Also of listening, half-open and time-wait sockets, which are no tcp_sock. */
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
 } CO_RE;
