@@ -13,4 +13,5 @@ mod tcpdrop;
 mod tcplife;
 mod tcpretrans;
 mod tcpstates;
+mod tcptop;
 mod vm;
