@@ -10,9 +10,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::marker::PhantomData;
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +21,8 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -53,10 +54,6 @@ pub fn bin(name: &str) -> PathBuf {
 /// (calls in flight skip fexit; classic tracepoints skip while a map is being
 /// written on that CPU).
 static TRACERS: RwLock<()> = RwLock::new(());
-
-/// Per tool that was started, a pipe that ends with its last process: what a
-/// tool has attached may outlive it by some grace periods.
-static LEAVING: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
 thread_local! {
     /// How many tools this thread runs, and its right to.
@@ -91,31 +88,45 @@ impl MayAttach {
     }
 }
 
-/// Starts a tool. For a test that is alone nothing of earlier tools is left
-/// then.
-fn spawn(command: &mut Command) -> Child {
+/// What lasts as long as a tool's processes. What a tool has attached may
+/// outlive its own process by some grace periods: a child sits them out.
+struct Lifetime(Option<OwnedFd>);
+
+/// Of the tools that have ended.
+static ENDED: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+
+impl Drop for Lifetime {
+    fn drop(&mut self) {
+        let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.extend(self.0.take());
+    }
+}
+
+/// Starts a tool. In a test that is alone nothing is left of ended tools then.
+fn spawn(command: &mut Command) -> (Child, Lifetime) {
     if HELD.with_borrow(|(_, held)| matches!(held, Some(Right::Sole(_)))) {
-        let left = std::mem::take(&mut *LEAVING.lock().unwrap_or_else(PoisonError::into_inner));
-        for gone in left {
-            fs::File::from(gone)
-                .read_to_end(&mut Vec::new())
-                .expect("the end of a tool");
+        let ended = std::mem::take(&mut *ENDED.lock().unwrap_or_else(PoisonError::into_inner));
+        for last in ended {
+            let end = fs::File::from(last).read(&mut [0]);
+            assert_eq!(end.expect("the end of a tool's last process"), 0);
         }
     }
-    // Inherited, also by what other tests start at this moment.
-    let (gone, alive) = pipe2(OFlag::O_CLOEXEC).expect("pipe");
-    fcntl(&alive, FcntlArg::F_SETFD(FdFlag::empty())).expect("fcntl: F_SETFD");
+    let (end, alive) = pipe2(OFlag::O_CLOEXEC).expect("pipe");
+    let inherited = alive.as_raw_fd();
+    // SAFETY: one system call, on a descriptor that is open until the fork.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(move || {
+            Errno::result(libc::fcntl(inherited, libc::F_SETFD, 0))?;
+            Ok(())
+        });
+    }
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    drop(alive);
-    LEAVING
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(gone);
-    child
+    (child, Lifetime(Some(end)))
 }
 
 impl Drop for MayAttach {
@@ -131,6 +142,7 @@ impl Drop for MayAttach {
 
 /// A tool that runs and is attached.
 pub struct Tool {
+    _lifetime: Lifetime, // ends before the right to attach does
     _may_attach: MayAttach,
     child: Child,
     stdout: Option<JoinHandle<String>>,
@@ -205,7 +217,7 @@ impl Tool {
     /// `--verbose`, which tells when it is attached.
     pub fn spawn(mut command: Command) -> Self {
         let may_attach = MayAttach::shared();
-        let mut child = spawn(&mut command);
+        let (mut child, lifetime) = spawn(&mut command);
         let (attached, is_attached) = channel();
         let (sender, lines) = channel();
         let stdout = child.stdout.take().expect("piped");
@@ -244,6 +256,7 @@ impl Tool {
         }
         Self {
             _may_attach: may_attach,
+            _lifetime: lifetime,
             child,
             stdout: Some(stdout),
             stderr: Some(stderr),
@@ -334,7 +347,7 @@ pub fn run(name: &str, args: &[&str]) -> Ended {
 pub fn run_command(mut command: Command) -> Ended {
     let _may_attach = MayAttach::shared();
     let start = Instant::now();
-    let mut child = spawn(&mut command);
+    let (mut child, _lifetime) = spawn(&mut command);
     let read = |mut pipe: Box<dyn Read + Send>| {
         thread::spawn(move || {
             let mut bytes = Vec::new();
