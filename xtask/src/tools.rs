@@ -15,4 +15,5 @@ pub const TOOLS: &[Entry] = &[
     Entry::of::<ctsnoop::Ctsnoop>(),
     Entry::of::<tcplife::Tcplife>(),
     Entry::of::<tcptop::Tcptop>(),
+    Entry::of::<tcprtt::Tcprtt>(),
 ];

@@ -95,6 +95,14 @@ impl Bytes {
         }
     }
 
+    /// The next rows are the last: nobody will be known later.
+    pub fn is_last(&mut self) {
+        match self {
+            Self::Sockets(sockets) => sockets.owners.look_again(),
+            Self::Calls(_) => {}
+        }
+    }
+
     /// What was carried since the last time.
     pub fn take(&mut self, skel: &TcptopSkel<'_>) -> Result<Vec<Row>> {
         match self {

@@ -102,7 +102,7 @@ enum Sort {
     Received,
 }
 
-/// The iterator of this is the last but one of its programs.
+/// The owners' programs know who has the sockets.
 const WALK: Alternative = Alternative::new(
     "iter",
     &["traffic_end", "traffic_walk", "note_owner", SOCKET_FILES],
@@ -173,6 +173,7 @@ impl Tool for Tcptop {
         let mut out = std::mem::take(&mut session.out);
         if top.reports_left > 0 {
             // Of a part of an interval.
+            top.reports_left = 0;
             top.report(&mut out)?;
         }
         session.report_lost(top.lost(), &mut out)?;
@@ -238,6 +239,9 @@ struct Top {
 
 impl Top {
     fn report(&mut self, out: &mut Output) -> Result<()> {
+        if self.reports_left == 0 {
+            self.bytes.is_last();
+        }
         let rows = self.bytes.take(&self.attached.skel)?;
         self.report.write(rows, out.buffer());
         Ok(())
@@ -254,8 +258,8 @@ impl Source for Top {
         if self.elapsed % self.seconds != 0 {
             return Ok(true);
         }
-        self.report(out)?;
         self.reports_left -= 1;
+        self.report(out)?;
         Ok(self.reports_left > 0)
     }
 
