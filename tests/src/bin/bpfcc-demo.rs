@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use bpfcc_tests::net::{Host, Pair, addr};
+use bpfcc_tests::net::{Host, Pair, Talk, addr};
 use bpfcc_tests::{Ended, LoopDevice, TempDir, Tool, bin, connect_and_close, kernel};
 
 /// Lines shown of a tool's output.
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         ("tcpdrop", tcpdrop),
         ("qdiscdrop", qdiscdrop),
         ("ctsnoop", ctsnoop),
+        ("tcptop", tcptop),
+        ("tcprtt", tcprtt),
     ]
     .into_iter()
     .filter(|(_, demonstrate)| !demonstrate())
@@ -259,4 +261,46 @@ fn ctsnoop() -> bool {
         &ended,
     );
     ended.status.success() && ended.stdout.contains(&ports.client.to_string())
+}
+
+fn tcptop() -> bool {
+    let host = Host::new();
+    let _resident = host.resident();
+    let tool = on(&host, "tcptop", &["-C", "60"]);
+    let talks = host.within(|| {
+        [("127.0.0.1", 3_000_000, 20_000), ("::1", 5_000, 70_000)].map(|(to, up, down)| {
+            let mut talk = Talk::new(to, to);
+            talk.exchange(up, down);
+            talk
+        })
+    });
+    host.acknowledged();
+    let ended = tool.stop();
+    show(
+        "two connections that carry something",
+        "tcptop -C 60",
+        &ended,
+    );
+    let (port, _) = talks[0].ports();
+    ended.status.success() && ended.stdout.contains(&format!(":{port} "))
+}
+
+fn tcprtt() -> bool {
+    let host = Host::new();
+    let tool = on(&host, "tcprtt", &["-B", "-e"]);
+    host.within(|| {
+        for to in ["127.0.0.1", "::1"] {
+            let mut talk = Talk::new(to, to);
+            for _ in 0..200 {
+                talk.exchange(100, 100);
+            }
+        }
+    });
+    let ended = tool.stop();
+    show(
+        "round-trip times of two connections",
+        "tcprtt -B -e",
+        &ended,
+    );
+    ended.status.success() && ended.stdout.contains("Remote Address = ::1 [AVG ")
 }

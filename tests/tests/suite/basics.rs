@@ -10,7 +10,7 @@ use bpfcc_tests::*;
 use nix::sys::signal::Signal;
 
 /// Every tool, with arguments that make it run until it is told to end.
-const TOOLS: [(&str, &[&str]); 9] = [
+const TOOLS: [(&str, &[&str]); 11] = [
     ("tcpstates", &[]),
     ("opensnoop", &[]),
     ("biolatency", &["1"]),
@@ -20,13 +20,15 @@ const TOOLS: [(&str, &[&str]); 9] = [
     ("tcpdrop", &[]),
     ("qdiscdrop", &[]),
     ("ctsnoop", &[]),
+    ("tcptop", &["-C"]),
+    ("tcprtt", &[]),
 ];
 
 /// Set: [`lockdown_is_named`] locks the machine down.
 pub const LOCK_DOWN: &str = "BPFCC_TEST_LOCK_DOWN";
 
 /// The tools that work with just CAP_BPF and CAP_PERFMON.
-const UNPRIVILEGED: [&str; 8] = [
+const UNPRIVILEGED: [&str; 10] = [
     "tcpstates",
     "opensnoop",
     "biolatency",
@@ -35,6 +37,8 @@ const UNPRIVILEGED: [&str; 8] = [
     "tcpconnlat",
     "tcpdrop",
     "qdiscdrop",
+    "tcptop",
+    "tcprtt",
 ];
 
 #[test]
@@ -115,6 +119,19 @@ fn wrong_arguments_are_usage_errors() {
         ("ctsnoop", &["--dport", "0"]),
         ("ctsnoop", &["--zone", "65536"]),
         ("ctsnoop", &["--top", "5"]),
+        ("tcptop", &["0"]),
+        ("tcptop", &["1", "0"]),
+        ("tcptop", &["-4", "-6"]),
+        ("tcptop", &["-p", "0"]),
+        ("tcptop", &["-s", "best"]),
+        ("tcptop", &["-r", "0"]),
+        ("tcptop", &["-c", "/tmp"]),
+        ("tcprtt", &["-4", "-6"]),
+        ("tcprtt", &["-i", "0"]),
+        ("tcprtt", &["-d", "x"]),
+        ("tcprtt", &["-p", "65536"]),
+        ("tcprtt", &["-a", "localhost"]),
+        ("tcprtt", &["-a", "127.0.0.1", "-A", "::1"]),
     ];
     for (tool, args) in cases {
         let ended = run(tool, args);
@@ -137,6 +154,8 @@ fn long_options_may_be_abbreviated() {
         ("tcpdrop", ["--ipv4", "--coun", "--dur", "1"]),
         ("qdiscdrop", ["--back", "--ipv6", "--dur", "1"]),
         ("ctsnoop", ["--dest", "--ipv6", "--dur", "1"]),
+        ("tcptop", ["--nocl", "--nosum", "--dur", "1"]),
+        ("tcprtt", ["--milli", "--byl", "--dur", "1"]),
     ] {
         run(tool, &args).success();
     }
@@ -281,6 +300,7 @@ fn is_note(tool: &str, line: &str) -> bool {
         "ctsnoop" => line.contains("lets nobody trace") || line.contains("kernel's own"),
         "tcpdrop" => line.contains(" not seen"),
         "qdiscdrop" => line.contains("qdisc counters: "),
+        "tcptop" => line.contains("namespaces"),
         _ => false,
     }
 }

@@ -12,6 +12,7 @@ mod tcpconnlat;
 mod tcpdrop;
 mod tcplife;
 mod tcpretrans;
+mod tcprtt;
 mod tcpstates;
 mod tcptop;
 mod vm;

@@ -322,17 +322,19 @@ fn filters_select() {
             let script = "exec 3<>/dev/tcp/127.0.0.1/30004; echo >&3";
             let mut inside = cgroup.command("bash".as_ref(), &["-c", script]);
             assert!(inside.status().expect("bash").success());
-            (talks, listener)
+            let (mut server, _) = listener.accept().expect("accept");
+            std::io::Read::read_exact(&mut server, &mut [0]).expect("read");
+            (talks, listener, server)
         });
         host.acknowledged();
         // The client's rows as 1 to 4, the servers' as 11 to 14.
         let expected: [&[i64]; 9] = [
-            &[1, 2, 4, 11, 12],
+            &[1, 2, 4, 11, 12, 14],
             &[3, 13],
             &[1, 3],
             &[13],
             &[2, 12],
-            &[1, 2, 3, 11, 12, 13],
+            &[1, 2, 3, 11, 12, 13, 14],
             &[],
             &[4],
             &[4],
