@@ -12,8 +12,8 @@
 /* The task on the CPU has moved so much: in one direction. */
 static __always_inline void called(struct sock *sk, __u64 sent, __u64 received);
 
-/* How many parameters tcp_recvmsg() has, by the kernel's type information. */
-const volatile __u8 recvmsg_params = 5;
+/* How many parameters tcp_recvmsg() has, by the kernel's type information; 0: not to be counted. */
+const volatile __u8 recvmsg_params = 0;
 
 /* include/linux/socket.h: what is not taken from the stream. */
 enum { MSG_PEEK = 0x2, MSG_ERRQUEUE = 0x2000 };

@@ -16,4 +16,5 @@ pub const TOOLS: &[Entry] = &[
     Entry::of::<tcplife::Tcplife>(),
     Entry::of::<tcptop::Tcptop>(),
     Entry::of::<tcprtt::Tcprtt>(),
+    Entry::of::<tcpsubnet::Tcpsubnet>(),
 ];

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         ("ctsnoop", ctsnoop),
         ("tcptop", tcptop),
         ("tcprtt", tcprtt),
+        ("tcpsubnet", tcpsubnet),
     ]
     .into_iter()
     .filter(|(_, demonstrate)| !demonstrate())
@@ -303,4 +304,30 @@ fn tcprtt() -> bool {
         &ended,
     );
     ended.status.success() && ended.stdout.contains("Remote Address = ::1 [AVG ")
+}
+
+fn tcpsubnet() -> bool {
+    let pair = Pair::new();
+    let _resident = pair.left.resident();
+    let args = ["-i", "60", "10.0.0.0/8,fd77::/16"];
+    let tool = on(&pair.left, "tcpsubnet", &args);
+    for (right, bytes) in [(Pair::RIGHT, 700_000), (Pair::RIGHT6, 5_000)] {
+        let listener = pair.right.within(|| TcpListener::bind((addr(right), 0)));
+        let to = listener.as_ref().map(TcpListener::local_addr);
+        let (Ok(listener), Ok(Ok(to))) = (&listener, to) else {
+            return false;
+        };
+        let client = pair.left.within(|| TcpStream::connect(to));
+        let (Ok(client), Ok((server, _))) = (client, listener.accept()) else {
+            return false;
+        };
+        Talk { client, server }.exchange(bytes, 0);
+    }
+    let ended = tool.stop();
+    show(
+        "bytes to two networks",
+        &format!("tcpsubnet {}", args.join(" ")),
+        &ended,
+    );
+    ended.status.success() && ended.stdout.contains("fd77::/16")
 }

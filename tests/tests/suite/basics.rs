@@ -10,7 +10,7 @@ use bpfcc_tests::*;
 use nix::sys::signal::Signal;
 
 /// Every tool, with arguments that make it run until it is told to end.
-const TOOLS: [(&str, &[&str]); 11] = [
+const TOOLS: [(&str, &[&str]); 12] = [
     ("tcpstates", &[]),
     ("opensnoop", &[]),
     ("biolatency", &["1"]),
@@ -22,13 +22,14 @@ const TOOLS: [(&str, &[&str]); 11] = [
     ("ctsnoop", &[]),
     ("tcptop", &["-C"]),
     ("tcprtt", &[]),
+    ("tcpsubnet", &[]),
 ];
 
 /// Set: [`lockdown_is_named`] locks the machine down.
 pub const LOCK_DOWN: &str = "BPFCC_TEST_LOCK_DOWN";
 
 /// The tools that work with just CAP_BPF and CAP_PERFMON.
-const UNPRIVILEGED: [&str; 10] = [
+const UNPRIVILEGED: [&str; 11] = [
     "tcpstates",
     "opensnoop",
     "biolatency",
@@ -39,6 +40,7 @@ const UNPRIVILEGED: [&str; 10] = [
     "qdiscdrop",
     "tcptop",
     "tcprtt",
+    "tcpsubnet",
 ];
 
 #[test]
@@ -132,6 +134,11 @@ fn wrong_arguments_are_usage_errors() {
         ("tcprtt", &["-p", "65536"]),
         ("tcprtt", &["-a", "localhost"]),
         ("tcprtt", &["-a", "127.0.0.1", "-A", "::1"]),
+        ("tcpsubnet", &["10.0.0.1"]),
+        ("tcpsubnet", &["10.0.0.0/33"]),
+        ("tcpsubnet", &["10.0.0.0/8,,"]),
+        ("tcpsubnet", &["-f", "G"]),
+        ("tcpsubnet", &["-i", "0"]),
     ];
     for (tool, args) in cases {
         let ended = run(tool, args);
@@ -156,6 +163,7 @@ fn long_options_may_be_abbreviated() {
         ("ctsnoop", ["--dest", "--ipv6", "--dur", "1"]),
         ("tcptop", ["--nocl", "--nosum", "--dur", "1"]),
         ("tcprtt", ["--milli", "--byl", "--dur", "1"]),
+        ("tcpsubnet", ["--form=k", "--js", "--dur", "1"]),
     ] {
         run(tool, &args).success();
     }
@@ -300,7 +308,7 @@ fn is_note(tool: &str, line: &str) -> bool {
         "ctsnoop" => line.contains("lets nobody trace") || line.contains("kernel's own"),
         "tcpdrop" => line.contains(" not seen"),
         "qdiscdrop" => line.contains("qdisc counters: "),
-        "tcptop" => line.contains("namespaces"),
+        "tcptop" | "tcpsubnet" => line.contains("namespaces"),
         _ => false,
     }
 }

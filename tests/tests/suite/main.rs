@@ -14,5 +14,6 @@ mod tcplife;
 mod tcpretrans;
 mod tcprtt;
 mod tcpstates;
+mod tcpsubnet;
 mod tcptop;
 mod vm;

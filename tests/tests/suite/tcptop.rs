@@ -195,7 +195,14 @@ fn short_connections_are_all_counted() {
             (expected, expected),
             "{alternative}"
         );
-        assert!(rows.iter().all(|row| row["pid"] == std::process::id()));
+        // One that a walk has met before it was accepted is nobody's yet.
+        let strangers = rows.iter().filter(|row| row["pid"] != std::process::id());
+        let strangers: Vec<_> = strangers.collect();
+        assert!(
+            strangers.iter().all(|row| row["pid"].is_null()),
+            "{strangers:#?}"
+        );
+        assert!(strangers.len() as u64 <= count / 10, "{strangers:#?}");
     }
 }
 

@@ -17,6 +17,7 @@ use common::net::Ports;
 use common::origin::SOCKET_FILES;
 use common::output::Output;
 use common::session::{Session, Source};
+use common::tcp_iter::unwalked;
 use common::tool::Tool;
 use common::{bpf_object, bpf_skeleton, event, flow_filter};
 
@@ -177,12 +178,9 @@ impl Tool for Tcptop {
             top.report(&mut out)?;
         }
         session.report_lost(top.lost(), &mut out)?;
-        let unwalked = top.attached.skel.maps.bss_data.as_ref();
-        if let Some(count @ 1..) = unwalked.map(|bss| bss.unwalked) {
-            session.warn(&format!(
-                "{count} connections have ended that are older than the tool and in network \
-                 namespaces where no process is: what they carried is not known"
-            ));
+        let bss = top.attached.skel.maps.bss_data.as_ref();
+        if let Some(line) = bss.and_then(|bss| unwalked(bss.unwalked)) {
+            session.warn(&line);
         }
         Ok(())
     }
