@@ -182,6 +182,19 @@ impl Pair {
         }
         Self { left, right }
     }
+
+    /// A connection from the left host to an address of the right one.
+    pub fn talk(&self, right: &str) -> Talk {
+        let listener = self.right.within(|| TcpListener::bind((addr(right), 0)));
+        let listener = listener.expect("listen");
+        let to = listener.local_addr().expect("own address");
+        let client = self
+            .left
+            .within(|| TcpStream::connect(to))
+            .expect("connect");
+        let (server, _) = listener.accept().expect("accept");
+        Talk { client, server }
+    }
 }
 
 impl Default for Pair {

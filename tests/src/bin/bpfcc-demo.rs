@@ -312,16 +312,7 @@ fn tcpsubnet() -> bool {
     let args = ["-i", "60", "10.0.0.0/8,fd77::/16"];
     let tool = on(&pair.left, "tcpsubnet", &args);
     for (right, bytes) in [(Pair::RIGHT, 700_000), (Pair::RIGHT6, 5_000)] {
-        let listener = pair.right.within(|| TcpListener::bind((addr(right), 0)));
-        let to = listener.as_ref().map(TcpListener::local_addr);
-        let (Ok(listener), Ok(Ok(to))) = (&listener, to) else {
-            return false;
-        };
-        let client = pair.left.within(|| TcpStream::connect(to));
-        let (Ok(client), Ok((server, _))) = (client, listener.accept()) else {
-            return false;
-        };
-        Talk { client, server }.exchange(bytes, 0);
+        pair.talk(right).exchange(bytes, 0);
     }
     let ended = tool.stop();
     show(

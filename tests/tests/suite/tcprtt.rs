@@ -118,17 +118,7 @@ fn a_slow_link_shows() {
         let pair = Pair::new();
         pair.left.run("tc qdisc add dev eth0 root netem delay 80ms");
         let tool = start(alternative, &pair.left, &["-m", "-e"]);
-        let listener = pair
-            .right
-            .within(|| std::net::TcpListener::bind((Pair::RIGHT, 0)));
-        let listener = listener.expect("listen");
-        let to = listener.local_addr().expect("own address");
-        let client = pair
-            .left
-            .within(|| std::net::TcpStream::connect(to))
-            .expect("connect");
-        let (server, _) = listener.accept().expect("accept");
-        let mut talk = Talk { client, server };
+        let mut talk = pair.talk(Pair::RIGHT);
         for _ in 0..3 {
             talk.exchange(10, 10);
         }

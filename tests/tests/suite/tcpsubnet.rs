@@ -5,20 +5,7 @@ use bpfcc_tests::net::{Host, Pair, Talk};
 use bpfcc_tests::*;
 use serde_json::{Value, json};
 
-/// The ways to count that this kernel has.
-fn alternatives() -> Vec<&'static str> {
-    let mut ways = vec!["iter-hash"];
-    if kernel() >= (5, 11) {
-        ways.insert(0, "iter");
-    }
-    if kernel() >= (6, 3) {
-        ways.push("tp_btf");
-    }
-    if in_vm() {
-        ways.push("fexit");
-    }
-    ways
-}
+use crate::tcptop::alternatives;
 
 /// The tool with one alternative, for one namespace.
 fn start(alternative: &str, host: &Host, args: &[&str]) -> Tool {
@@ -110,17 +97,7 @@ fn only_what_is_new_counts() {
     for alternative in alternatives() {
         let pair = Pair::new();
         let _residents = [pair.left.resident(), pair.right.resident()];
-        let listener = pair
-            .right
-            .within(|| std::net::TcpListener::bind((Pair::RIGHT, 0)));
-        let listener = listener.expect("listen");
-        let to = listener.local_addr().expect("own address");
-        let client = pair
-            .left
-            .within(|| std::net::TcpStream::connect(to))
-            .expect("connect");
-        let (server, _) = listener.accept().expect("accept");
-        let mut talk = Talk { client, server };
+        let mut talk = pair.talk(Pair::RIGHT);
         talk.exchange(10_000, 20_000);
         pair.left.acknowledged();
         pair.right.acknowledged();

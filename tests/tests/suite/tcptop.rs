@@ -10,8 +10,8 @@ use bpfcc_tests::net::{Host, Pair, Talk, run as run_line};
 use bpfcc_tests::*;
 use serde_json::Value;
 
-/// The ways to count that this kernel has.
-fn alternatives() -> Vec<&'static str> {
+/// The ways to count that this kernel has; `tcpsubnet` has the same.
+pub fn alternatives() -> Vec<&'static str> {
     let mut ways = vec!["iter-hash"];
     if kernel() >= (5, 11) {
         ways.insert(0, "iter");
@@ -218,15 +218,7 @@ fn all_namespaces_are_seen() {
         own.exchange(300, 400);
         let mut talks = Vec::new();
         for (right, sizes) in [(Pair::RIGHT, (40_000, 500)), (Pair::RIGHT6, (70, 80_000))] {
-            let listener = pair
-                .right
-                .within(|| std::net::TcpListener::bind((right, 0)));
-            let listener = listener.expect("listen");
-            let to = listener.local_addr().expect("own address");
-            let client = pair.left.within(|| std::net::TcpStream::connect(to));
-            let client = client.expect("connect");
-            let (server, _) = listener.accept().expect("accept");
-            let mut talk = Talk { client, server };
+            let mut talk = pair.talk(right);
             talk.exchange(sizes.0, sizes.1);
             talks.push((talk, sizes));
         }
