@@ -44,7 +44,7 @@ static __always_inline bool moved(struct bpf_iter_meta *meta, struct sock *sk,
 static __always_inline void called(struct sock *sk, __u64 sent, __u64 received)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct tcptop_key key;
+	struct tcptop_key key = {}; /* older helpers leave what is behind the name */
 	struct tcptop_calls *count, none = {};
 
 	if ((filter_tgid && pid_tgid >> 32 != filter_tgid) || !container_matches())
