@@ -48,6 +48,14 @@ static __always_inline bool in_mntnsset(void)
 	return bpf_map_lookup_elem(&mntnsset, &inum);
 }
 
+/* --cgroupmap, --mntnsmap */
+static __always_inline bool container_matches(void)
+{
+	if (filter_cgroupset && !in_cgroupset())
+		return false;
+	return !filter_mntnsset || in_mntnsset();
+}
+
 /* `pid_tgid` is bpf_get_current_pid_tgid()'s. */
 static __always_inline bool task_matches(__u64 pid_tgid)
 {
@@ -59,7 +67,5 @@ static __always_inline bool task_matches(__u64 pid_tgid)
 		return false;
 	if (filter_cgroup && !cgroup_matches(task_cgroup()))
 		return false;
-	if (filter_cgroupset && !in_cgroupset())
-		return false;
-	return !filter_mntnsset || in_mntnsset();
+	return container_matches();
 }

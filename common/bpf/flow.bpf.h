@@ -69,18 +69,22 @@ static __always_inline __u64 make_cookie(struct sock *sk)
 	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 }
 
-static __always_inline bool addr_matches(const __u8 *addr, __u16 family)
+/* Whether an address is in a network that is given as --addr is. */
+static __always_inline bool addr_in(const __u8 *addr, __u16 family, const volatile __u32 *net,
+				    const volatile __u32 *mask)
 {
 	const __u32 *word = (const __u32 *)addr;
 
 	if (family == AF_INET6)
-		return (word[0] & filter_addr_mask[0]) == filter_addr[0] &&
-		       (word[1] & filter_addr_mask[1]) == filter_addr[1] &&
-		       (word[2] & filter_addr_mask[2]) == filter_addr[2] &&
-		       (word[3] & filter_addr_mask[3]) == filter_addr[3];
-	return !(filter_addr[0] | filter_addr[1]) &&
-	       (bpf_htonl(0xffff) & filter_addr_mask[2]) == filter_addr[2] &&
-	       (word[0] & filter_addr_mask[3]) == filter_addr[3];
+		return (word[0] & mask[0]) == net[0] && (word[1] & mask[1]) == net[1] &&
+		       (word[2] & mask[2]) == net[2] && (word[3] & mask[3]) == net[3];
+	return !(net[0] | net[1]) && (bpf_htonl(0xffff) & mask[2]) == net[2] &&
+	       (word[0] & mask[3]) == net[3];
+}
+
+static __always_inline bool addr_matches(const __u8 *addr, __u16 family)
+{
+	return addr_in(addr, family, filter_addr, filter_addr_mask);
 }
 
 /* --addr: either end. */

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use libbpf_rs::btf::Btf;
-use libbpf_rs::btf::types::{Enum, FuncProto, Ptr, Typedef};
+use libbpf_rs::btf::types::{Enum, Func, FuncProto, Ptr, Typedef};
 
 use crate::hooks::capture_libbpf_messages;
 use crate::probe::Probe;
@@ -34,6 +34,12 @@ impl KernelBtf {
         let proto = FuncProto::try_from(pointer.next_type()?).ok()?;
         // The first is the tracepoint's private data.
         proto.len().checked_sub(1)
+    }
+
+    /// How many parameters the kernel's function `name` has.
+    pub fn function_params(&self, name: &str) -> Option<usize> {
+        let function: Func<'_> = self.0.type_by_name(name)?;
+        Some(FuncProto::try_from(function.next_type()?).ok()?.len())
     }
 
     /// Names and values of the first of the enums `names` that exists.

@@ -2,7 +2,7 @@
 //! Flows as the network tools show them, and `--addr`: the user side of
 //! `common/bpf/flow.bpf.h`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::columns::{Table, Value, json_field};
 
@@ -99,6 +99,12 @@ impl Network {
             addr: u128::from(addr) & mask,
             mask,
         })
+    }
+
+    /// Whether it was given as an IPv4 network, or as what is one.
+    pub fn is_ipv4(&self) -> bool {
+        let mapped = u128::from(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
+        self.addr & !u128::from(u32::MAX) == mapped && self.mask >> 32 == u128::MAX >> 32
     }
 
     /// As `addr_matches()` of the BPF side.

@@ -10,6 +10,7 @@ use std::io::Write as _;
 
 use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
+use libbpf_rs::{MapCore, MapFlags};
 
 /// Slots per power of two in the fine layout.
 pub const SUB_SLOTS: usize = 16;
@@ -316,6 +317,16 @@ impl Fine {
             .collect();
         format!("[{}]", buckets.join(style.comma))
     }
+}
+
+/// The only histogram of a per-CPU array, of all CPUs together.
+pub fn sum_percpu(map: &impl MapCore) -> Result<Fine> {
+    let mut sum = Fine::default();
+    let per_cpu = map.lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)?;
+    for value in per_cpu.unwrap_or_default() {
+        sum.add(&Fine::decode(&value)?.0);
+    }
+    Ok(sum)
 }
 
 #[cfg(test)]

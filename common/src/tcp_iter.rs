@@ -106,6 +106,17 @@ impl Walk {
     }
 }
 
+/// What a tool says of the sockets that `common/bpf/traffic.bpf.h` could not
+/// tell about.
+pub fn unwalked(count: u64) -> Option<String> {
+    (count > 0).then(|| {
+        format!(
+            "{count} connections have ended that are older than the tool and in network \
+             namespaces where no process is: what they carried is not known"
+        )
+    })
+}
+
 /// Runs the iterator in the namespace of the calling thread.
 pub fn read_here(link: &Link, records: &mut Vec<u8>) -> Result<()> {
     let mut iter = Iter::new(link).context("walk TCP sockets")?;

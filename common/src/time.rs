@@ -16,6 +16,11 @@ pub fn wall_date() -> String {
     Local::now().format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// Local date now, as the C locale has it: `MM/DD/YY`.
+pub fn short_date() -> String {
+    Local::now().format("%m/%d/%y").to_string()
+}
+
 /// UTC now, RFC 3339 with microseconds.
 pub fn utc_now() -> String {
     chrono::Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Network namespaces as hosts, with a link between two of them.
 
-use std::fs::File;
-use std::net::IpAddr;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::thread;
+use std::time::Instant;
 
 use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::{PATIENCE, until};
 
 /// A network namespace; gone, with its devices, when the value is and no
 /// process is in it.
@@ -52,11 +56,94 @@ impl Host {
         self.within(|| run(command))
     }
 
+    /// Puts a process into the namespace, by which tools find it.
+    pub fn resident(&self) -> Resident {
+        self.within(|| {
+            let sleeps = Command::new("sleep").arg("infinity").spawn();
+            Resident(sleeps.expect("sleep"))
+        })
+    }
+
+    /// Waits until all that TCP has sent from here is acknowledged.
+    pub fn acknowledged(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        until("all is acknowledged", deadline, || {
+            self.within(|| ["tcp", "tcp6"].into_iter().all(nothing_unacknowledged))
+                .then_some(())
+        });
+    }
+
     /// A path by which a command can name the namespace, as long as this lives.
     pub fn path(&self) -> String {
         use std::os::fd::AsRawFd as _;
         format!("/proc/{}/fd/{}", std::process::id(), self.netns.as_raw_fd())
     }
+}
+
+fn nothing_unacknowledged(table: &str) -> bool {
+    let sockets = fs::read_to_string(format!("/proc/thread-self/net/{table}"));
+    sockets
+        .expect("the sockets")
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(4)) // tx_queue:rx_queue
+        .all(|queues| queues.starts_with("00000000:"))
+}
+
+/// A process that is just there.
+pub struct Resident(Child);
+
+impl Resident {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Both ends of a TCP connection.
+pub struct Talk {
+    pub client: TcpStream,
+    pub server: TcpStream,
+}
+
+impl Talk {
+    /// In the calling thread's namespace.
+    pub fn new(listen: &str, to: &str) -> Self {
+        Self::on_port(listen, to, 0)
+    }
+
+    pub fn on_port(listen: &str, to: &str, port: u16) -> Self {
+        let listener = TcpListener::bind((addr(listen), port)).expect("listen");
+        let port = listener.local_addr().expect("own address").port();
+        let client = TcpStream::connect((addr(to), port)).expect("connect");
+        let (server, _) = listener.accept().expect("accept");
+        Self { client, server }
+    }
+
+    /// The client sends `up` bytes, then the server `down`: all of them are read.
+    pub fn exchange(&mut self, up: usize, down: usize) {
+        pass(&mut self.client, &mut self.server, up);
+        pass(&mut self.server, &mut self.client, down);
+    }
+
+    /// The ports of client and server.
+    pub fn ports(&self) -> (u16, u16) {
+        let port = |end: &TcpStream| end.local_addr().expect("own address").port();
+        (port(&self.client), port(&self.server))
+    }
+}
+
+fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: usize) {
+    thread::scope(|scope| {
+        scope.spawn(|| from.write_all(&vec![1; bytes]).expect("write"));
+        to.read_exact(&mut vec![0; bytes]).expect("read");
+    });
 }
 
 impl Default for Host {
@@ -94,6 +181,19 @@ impl Pair {
             host.run("ip link set eth0 up");
         }
         Self { left, right }
+    }
+
+    /// A connection from the left host to an address of the right one.
+    pub fn talk(&self, right: &str) -> Talk {
+        let listener = self.right.within(|| TcpListener::bind((addr(right), 0)));
+        let listener = listener.expect("listen");
+        let to = listener.local_addr().expect("own address");
+        let client = self
+            .left
+            .within(|| TcpStream::connect(to))
+            .expect("connect");
+        let (server, _) = listener.accept().expect("accept");
+        Talk { client, server }
     }
 }
 

@@ -17,4 +17,7 @@ pub const TOOLS: &[Entry] = &[
     Entry::of::<tcpconnect::Tcpconnect>(),
     Entry::of::<tcpaccept::Tcpaccept>(),
     Entry::of::<tcpports::Tcpports>(),
+    Entry::of::<tcptop::Tcptop>(),
+    Entry::of::<tcprtt::Tcprtt>(),
+    Entry::of::<tcpsubnet::Tcpsubnet>(),
 ];

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use bpfcc_tests::net::{Host, Pair, addr};
+use bpfcc_tests::net::{Host, Pair, Talk, addr};
 use bpfcc_tests::{Ended, LoopDevice, TempDir, Tool, bin, connect_and_close, kernel};
 
 /// Lines shown of a tool's output.
@@ -32,6 +32,9 @@ fn main() -> ExitCode {
         ("qdiscdrop", qdiscdrop),
         ("ctsnoop", ctsnoop),
         ("tcpports", tcpports),
+        ("tcptop", tcptop),
+        ("tcprtt", tcprtt),
+        ("tcpsubnet", tcpsubnet),
     ]
     .into_iter()
     .filter(|(_, demonstrate)| !demonstrate())
@@ -319,4 +322,63 @@ fn tcpports() -> bool {
         && ended.status.success()
         && ended.stdout.contains("EADDRNOTAVAIL")
         && ended.stdout.contains("100.0")
+}
+
+fn tcptop() -> bool {
+    let host = Host::new();
+    let _resident = host.resident();
+    let tool = on(&host, "tcptop", &["-C", "60"]);
+    let talks = host.within(|| {
+        [("127.0.0.1", 3_000_000, 20_000), ("::1", 5_000, 70_000)].map(|(to, up, down)| {
+            let mut talk = Talk::new(to, to);
+            talk.exchange(up, down);
+            talk
+        })
+    });
+    host.acknowledged();
+    let ended = tool.stop();
+    show(
+        "two connections that carry something",
+        "tcptop -C 60",
+        &ended,
+    );
+    let (port, _) = talks[0].ports();
+    ended.status.success() && ended.stdout.contains(&format!(":{port} "))
+}
+
+fn tcprtt() -> bool {
+    let host = Host::new();
+    let tool = on(&host, "tcprtt", &["-B", "-e"]);
+    host.within(|| {
+        for to in ["127.0.0.1", "::1"] {
+            let mut talk = Talk::new(to, to);
+            for _ in 0..200 {
+                talk.exchange(100, 100);
+            }
+        }
+    });
+    let ended = tool.stop();
+    show(
+        "round-trip times of two connections",
+        "tcprtt -B -e",
+        &ended,
+    );
+    ended.status.success() && ended.stdout.contains("Remote Address = ::1 [AVG ")
+}
+
+fn tcpsubnet() -> bool {
+    let pair = Pair::new();
+    let _resident = pair.left.resident();
+    let args = ["-i", "60", "10.0.0.0/8,fd77::/16"];
+    let tool = on(&pair.left, "tcpsubnet", &args);
+    for (right, bytes) in [(Pair::RIGHT, 700_000), (Pair::RIGHT6, 5_000)] {
+        pair.talk(right).exchange(bytes, 0);
+    }
+    let ended = tool.stop();
+    show(
+        "bytes to two networks",
+        &format!("tcpsubnet {}", args.join(" ")),
+        &ended,
+    );
+    ended.status.success() && ended.stdout.contains("fd77::/16")
 }

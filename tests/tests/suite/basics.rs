@@ -10,7 +10,7 @@ use bpfcc_tests::*;
 use nix::sys::signal::Signal;
 
 /// Every tool, with arguments that make it run until it is told to end.
-const TOOLS: [(&str, &[&str]); 12] = [
+const TOOLS: [(&str, &[&str]); 15] = [
     ("tcpstates", &[]),
     ("opensnoop", &[]),
     ("biolatency", &["1"]),
@@ -23,13 +23,16 @@ const TOOLS: [(&str, &[&str]); 12] = [
     ("qdiscdrop", &[]),
     ("ctsnoop", &[]),
     ("tcpports", &["1"]),
+    ("tcptop", &["-C"]),
+    ("tcprtt", &[]),
+    ("tcpsubnet", &[]),
 ];
 
 /// Set: [`lockdown_is_named`] locks the machine down.
 pub const LOCK_DOWN: &str = "BPFCC_TEST_LOCK_DOWN";
 
 /// The tools that work with just CAP_BPF and CAP_PERFMON.
-const UNPRIVILEGED: [&str; 11] = [
+const UNPRIVILEGED: [&str; 14] = [
     "tcpstates",
     "opensnoop",
     "biolatency",
@@ -41,6 +44,9 @@ const UNPRIVILEGED: [&str; 11] = [
     "tcpdrop",
     "qdiscdrop",
     "tcpports",
+    "tcptop",
+    "tcprtt",
+    "tcpsubnet",
 ];
 
 #[test]
@@ -138,6 +144,24 @@ fn wrong_arguments_are_usage_errors() {
         ("tcpports", &["--warn", "0"]),
         ("tcpports", &["--warn", "101"]),
         ("tcpports", &["--netns-id", "1", "--pid-netns", "1"]),
+        ("tcptop", &["0"]),
+        ("tcptop", &["1", "0"]),
+        ("tcptop", &["-4", "-6"]),
+        ("tcptop", &["-p", "0"]),
+        ("tcptop", &["-s", "best"]),
+        ("tcptop", &["-r", "0"]),
+        ("tcptop", &["-c", "/tmp"]),
+        ("tcprtt", &["-4", "-6"]),
+        ("tcprtt", &["-i", "0"]),
+        ("tcprtt", &["-d", "x"]),
+        ("tcprtt", &["-p", "65536"]),
+        ("tcprtt", &["-a", "localhost"]),
+        ("tcprtt", &["-a", "127.0.0.1", "-A", "::1"]),
+        ("tcpsubnet", &["10.0.0.1"]),
+        ("tcpsubnet", &["10.0.0.0/33"]),
+        ("tcpsubnet", &["10.0.0.0/8,,"]),
+        ("tcpsubnet", &["-f", "G"]),
+        ("tcpsubnet", &["-i", "0"]),
     ];
     for (tool, args) in cases {
         let ended = run(tool, args);
@@ -163,6 +187,9 @@ fn long_options_may_be_abbreviated() {
         ("qdiscdrop", ["--back", "--ipv6", "--dur", "1"]),
         ("ctsnoop", ["--dest", "--ipv6", "--dur", "1"]),
         ("tcpports", ["--ipv4", "--by=laddr", "--dur", "1"]),
+        ("tcptop", ["--nocl", "--nosum", "--dur", "1"]),
+        ("tcprtt", ["--milli", "--byl", "--dur", "1"]),
+        ("tcpsubnet", ["--form=k", "--js", "--dur", "1"]),
     ] {
         run(tool, &args).success();
     }
@@ -308,6 +335,7 @@ fn is_note(tool: &str, line: &str) -> bool {
         "tcpdrop" => line.contains(" not seen"),
         "qdiscdrop" => line.contains("qdisc counters: "),
         "tcpports" => line.contains("local ports are in use") || line.contains("reports come"),
+        "tcptop" | "tcpsubnet" => line.contains("namespaces"),
         _ => false,
     }
 }

@@ -15,5 +15,8 @@ mod tcpdrop;
 mod tcplife;
 mod tcpports;
 mod tcpretrans;
+mod tcprtt;
 mod tcpstates;
+mod tcpsubnet;
+mod tcptop;
 mod vm;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use common::block::RequestNames;
 use common::escape::c_bytes;
 use common::event::decode;
-use common::hist::Fine;
+use common::hist::{Fine, sum_percpu};
 use libbpf_rs::{MapCore, MapFlags};
 
 use crate::report::Section;
@@ -42,13 +42,7 @@ impl Counts {
 
     /// The sum of all CPUs, also when nothing was counted.
     fn single(&mut self, map: &impl MapCore) -> Result<Section> {
-        let per_cpu = map
-            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
-            .context("read map: single")?;
-        let mut now = Fine::default();
-        for value in per_cpu.unwrap_or_default() {
-            now.add(&Fine::decode(&value)?.0);
-        }
+        let now = sum_percpu(map).context("read map: single")?;
         Ok(Section {
             hist: self.since_last((0, 0), now),
             ..Section::default()

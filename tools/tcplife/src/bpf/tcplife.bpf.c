@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include "events.bpf.h"
-#include "kernel/tcp.h"
+#include "tcp.bpf.h"
 #include "tcplife.h"
 
 const volatile __u32 filter_tgid = 0;
@@ -32,12 +32,6 @@ struct {
 } lives_hash SEC(".maps");
 
 enum store { IN_SOCK, IN_HASH };
-
-static __always_inline bool sock_matches(struct sock *sk)
-{
-	return family_matches(sk->__sk_common.skc_family) && sock_is_tcp(sk) &&
-	       netns_matches(sock_net(sk)) && (!filter_cgroup || cgroup_matches(sock_cgroup(sk)));
-}
 
 /* The life of a socket; a new one if it has none yet. */
 static __always_inline struct life *begin(struct sock *sk, enum store store)
@@ -74,14 +68,11 @@ static __always_inline void show(struct sock *sk, struct life *life)
 {
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 	struct tcplife_event *event;
-	__u64 sent, acked;
 	struct flow flow;
 
 	if (!tcp)
 		return;
-	flow_of_sock(&flow, sk, IPPROTO_TCP);
-	/* The close has given the port back already. */
-	flow.sport = bpf_ntohs(tcp->inet_conn.icsk_inet.inet_sport);
+	flow_of_tcp_sock(&flow, sk, tcp);
 	if (!ports_match(flow.sport, flow.dport) || !flow_addrs_match(&flow))
 		return;
 	if (filter_tgid && life->tgid && life->tgid != filter_tgid)
@@ -100,15 +91,9 @@ static __always_inline void show(struct sock *sk, struct life *life)
 	}
 	if (want_all)
 		event->origin.cookie = make_cookie(sk);
-	/* What was acknowledged has the SYN and the FIN in it, what was sent has not. */
 	event->retransmitted = tcp->bytes_retrans;
-	sent = tcp->bytes_sent - tcp->bytes_retrans;
-	acked = tcp->bytes_acked;
-	event->sent = sent < acked ? sent : acked;
-	/* The other end's FIN is counted as a byte. */
-	event->received = tcp->bytes_received;
-	if (event->received && sk->__sk_common.skc_flags & 1 << SOCK_DONE)
-		event->received--;
+	event->sent = tcp_sent(tcp);
+	event->received = tcp_received(sk, tcp);
 	event->srtt_us = tcp->srtt_us >> 3; /* kept in eighths */
 	event->error = sk->sk_err;
 	event_submit(event);
@@ -123,7 +108,7 @@ static __always_inline int change(struct sock *sk, int newstate, enum store stor
 	case TCP_SYN_RECV:
 	case TCP_ESTABLISHED:
 		/* A state later the rest of the life is new again: as in BCC. */
-		life = sock_matches(sk) ? begin(sk, store) : NULL;
+		life = tcp_sock_matches(sk) ? begin(sk, store) : NULL;
 		if (!life)
 			return 0;
 		life->birth_ns = bpf_ktime_get_ns();
