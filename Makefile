@@ -9,6 +9,7 @@ help:
 	@echo 'make test     build, then run every test: unit, command line, live, virtual machines'
 	@echo 'make build    release programs in target/release'
 	@echo 'make check    formatting, clippy, clang warnings, stale man pages'
+	@echo 'make parity   run the classics and ours side by side: an hour; PARITY_KERNELS, PARITY_TOOLS narrow it'
 	@echo 'make matrix   which hook alternative works on which kernel'
 	@echo 'make man      man pages and completions from the command definitions'
 	@echo 'make deps     only install what building needs (make deps-test: what testing needs)'
@@ -41,6 +42,12 @@ check: deps
 	BPF_WERROR=1 $(CARGO) clippy --locked --all-targets -- -D warnings
 	BPF_WERROR=1 $(CARGO) xtask man --check
 
+# Everything live; writes tests/parity/captures and docs/compat-with-bcc.md.
+parity:
+	@sh packaging/install-deps.sh build test parity
+	$(CARGO) build --locked --workspace
+	target/debug/bpfcc-parity $(if $(PARITY_KERNELS),--kernels "$(PARITY_KERNELS)") $(if $(PARITY_TOOLS),--tools "$(PARITY_TOOLS)")
+
 matrix: deps-test kernels
 	$(CARGO) build --locked --workspace
 	$(CARGO) xtask matrix
@@ -48,4 +55,4 @@ matrix: deps-test kernels
 man:
 	$(CARGO) xtask man
 
-.PHONY: help deps deps-test build demo test kernels check matrix man
+.PHONY: help deps deps-test build demo test kernels check parity matrix man

@@ -4,6 +4,7 @@
 //! themselves.
 
 pub mod net;
+pub mod parity;
 
 use std::cell::RefCell;
 use std::fs;

@@ -9,12 +9,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bpfcc_tests::connect_and_close;
+use bpfcc_tests::parity::work::WORKS;
 
 const USAGE: &str = "usage: bpfcc-workload tcp ADDRESS COUNT
        bpfcc-workload opens PATH COUNT          open and close, prints the successes
        bpfcc-workload flood PATH SECONDS        as fast as it can, with O_NOFOLLOW; prints the count
        bpfcc-workload reads DEVICE COUNT        direct reads of 4 KiB
-       bpfcc-workload writes DEVICE COUNT       direct writes of 4 KiB";
+       bpfcc-workload writes DEVICE COUNT       direct writes of 4 KiB
+       bpfcc-workload parity NAME               what tools are compared on, when told to";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         ["flood", path, seconds] => flood(path, seconds),
         ["reads", device, count] => direct(device, count, false),
         ["writes", device, count] => direct(device, count, true),
+        ["parity", name] => parity(name),
         _ => Err(USAGE.into()),
     };
     match result {
@@ -67,6 +70,12 @@ fn flood(path: &str, seconds: &str) -> Outcome {
         count += 100;
     }
     println!("{count}");
+    Ok(())
+}
+
+fn parity(name: &str) -> Outcome {
+    let work = WORKS.iter().find(|work| work.name() == name);
+    work.ok_or(USAGE)?.run();
     Ok(())
 }
 
