@@ -108,12 +108,14 @@ impl Reports {
     }
 
     /// Sums over all reports, of the workload's own disk where there are more.
-    fn sums(&self) -> BTreeMap<String, BTreeMap<u64, u64>> {
+    fn sums(&self, mode: Mode) -> BTreeMap<String, BTreeMap<u64, u64>> {
         let mut sums = BTreeMap::<String, BTreeMap<u64, u64>>::new();
         for (title, buckets) in self.reports.iter().flat_map(|report| &report.sections) {
             let title = match title.strip_prefix("disk = ") {
                 Some(disk) if disk != self.disk => continue,
                 Some(_) => "disk = (the workload's)".to_owned(),
+                // Since Linux 5.12 a read that is waited for says so.
+                None if mode == Mode::Capture => title.replace("Sync-Read", "Read"),
                 None => title.clone(),
             };
             let sum = sums.entry(title).or_default();
@@ -338,7 +340,7 @@ pub fn compare(
         units
     };
     super::diff("units", &unit(classic), &unit(ours), faults);
-    let (a, b) = (classic.sums(), ours.sums());
+    let (a, b) = (classic.sums(mode), ours.sums(mode));
     let titles =
         |sums: &BTreeMap<String, BTreeMap<u64, u64>>| sums.keys().cloned().collect::<Vec<_>>();
     // Elsewhere other disks are busy as well.

@@ -32,10 +32,10 @@ fn capture_for(case: &Case) -> Option<Capture> {
     .filter(|capture| capture.fails.is_none())
 }
 
-/// All modes of all tools with this workload, at once.
+/// All modes of all tools with this workload, at once. What others do on the machine
+/// at the same time may be more than a tool can take: then once more.
 fn like_captures(work: Work) {
-    let _alone = MayAttach::alone();
-    let cases: Vec<(&Case, Capture)> = CASES
+    let mut cases: Vec<(&Case, Capture)> = CASES
         .iter()
         .filter(|case| case.work == work)
         .filter_map(|case| Some((case, capture_for(case)?)))
@@ -44,8 +44,25 @@ fn like_captures(work: Work) {
         assert!(in_vm(), "no captures of {work:?}");
         return;
     }
+    // Those that end by themselves start last.
+    cases.sort_by_key(|(case, _)| case.ends);
+    let mut tries = 0;
+    let faults = loop {
+        tries += 1;
+        let (faults, lost) = beside_captures(work, &cases);
+        if lost == 0 {
+            break faults;
+        }
+        assert!(tries < 5, "{work:?}: {lost} samples lost");
+    };
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// What is not as captured, and how much the tools lost.
+fn beside_captures(work: Work, cases: &[(&Case, Capture)]) -> (Vec<String>, u64) {
+    let _alone = MayAttach::alone();
     let mut worker = Worker::start(work);
-    let seconds = if in_vm() { 20 } else { 4 };
+    let seconds = if in_vm() { 20 } else { 8 };
     let start = |case: &Case| {
         let args = worker.facts.fill(case.args, seconds);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -56,27 +73,24 @@ fn like_captures(work: Work) {
     };
     let tools: Vec<_> = cases.iter().map(|(case, _)| start(case)).collect();
     worker.go();
-    let mut faults = Vec::new();
+    let (mut faults, mut lost) = (Vec::new(), 0);
     for ((case, capture), tool) in cases.iter().zip(tools) {
         let ended = match tool {
             Err(ended) => ended,
             Ok(tool) if case.ends => tool.wait(),
             Ok(tool) => tool.stop(),
         };
-        assert_eq!(ended.lost(), 0, "{}: {}", case.id(), ended.stderr);
+        lost += ended.lost();
         let ours = Run {
             stdout: ended.stdout,
             exit: code(ended.status),
             facts: worker.facts.clone(),
         };
         let (found, _) = compare(case, Mode::Capture, &capture.run, &ours);
-        faults.extend(
-            found
-                .iter()
-                .map(|fault| format!("{} ({}): {fault}", case.id(), capture.kernel)),
-        );
+        let about = |fault| format!("{} ({}): {fault}", case.id(), capture.kernel);
+        faults.extend(found.into_iter().map(about));
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    (faults, lost)
 }
 
 /// One of them writes to the journal.
