@@ -132,7 +132,7 @@ pub static DIFFERENCES: &[Difference] = &[
         classic: "column `FLAGS`",
         ours: "columns `FLAGS` and `MODE`",
         why: Why::Newer,
-        reason: "BCC has the column since 0.32.",
+        reason: "Later versions of BCC have the column.",
         undo: mode_column,
     },
     Difference {
@@ -152,7 +152,7 @@ pub static DIFFERENCES: &[Difference] = &[
         classic: "the path ends at the root of the file system, and begins at the working directory",
         ours: "goes on across mount points, and begins at the descriptor's directory",
         why: Why::Wrong,
-        reason: "BCC crosses mount points since 0.36; it does not know directory descriptors.",
+        reason: "Later versions of BCC cross mount points; none knows directory descriptors.",
         undo: full_path,
     },
     Difference {
