@@ -10,6 +10,7 @@ help:
 	@echo 'make build    release programs in target/release'
 	@echo 'make check    formatting, clippy, clang warnings, stale man pages'
 	@echo 'make parity   run the classics and ours side by side: an hour; PARITY_KERNELS, PARITY_TOOLS narrow it'
+	@echo 'make bench    what the tools cost beside their peers; writes bench/results.md (BENCH_TOOLS, BENCH_RUNS, BENCH_ONLY)'
 	@echo 'make matrix   which hook alternative works on which kernel'
 	@echo 'make man      man pages and completions from the command definitions'
 	@echo 'make deps     only install what building needs (make deps-test: what testing needs)'
@@ -52,7 +53,17 @@ matrix: deps-test kernels
 	$(CARGO) build --locked --workspace
 	$(CARGO) xtask matrix
 
+# What is compared is what is installed: release programs against Debian's.
+# BENCH_TOOLS="opensnoop tcplife", BENCH_RUNS=3, BENCH_ONLY=ns,rss measure less.
+bench: deps
+	@sh packaging/install-deps.sh bench
+	$(CARGO) build --locked --release --workspace
+	target/release/bpfcc-bench \
+		$(foreach tool,$(BENCH_TOOLS),--tools $(tool)) \
+		$(foreach figures,$(BENCH_ONLY),--only $(figures)) \
+		$(if $(BENCH_RUNS),--runs $(BENCH_RUNS)) $(BENCH_ARGS)
+
 man:
 	$(CARGO) xtask man
 
-.PHONY: help deps deps-test build demo test kernels check parity matrix man
+.PHONY: help deps deps-test build demo test kernels check parity matrix bench man

@@ -8,11 +8,11 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
+	__uint(max_entries, 2 << 20);
 } events SEC(".maps");
 
 /* User space is woken when the ring holds this much: a quarter of it. */
-const volatile __u64 ring_wakeup_bytes = 1 << 20;
+const volatile __u64 ring_wakeup_bytes = 512 << 10;
 
 /*
  * A wake-up costs several times as much as the event, so user space comes by

@@ -11,6 +11,7 @@ use libbpf_rs::btf::types::{Enum, FuncProto, Ptr, Typedef};
 
 use crate::hooks::capture_libbpf_messages;
 use crate::probe::Probe;
+use crate::raw_btf::{self, Header, RawBtf};
 
 /// Type information of the running kernel.
 pub struct KernelBtf(Btf<'static>);
@@ -76,7 +77,7 @@ fn members(of: Enum<'_>) -> impl Iterator<Item = (String, u64)> + '_ {
 }
 
 /// Where the kernel shows its type information and that of its loaded modules.
-const KERNEL_BTF: &str = "/sys/kernel/btf";
+pub const KERNEL_BTF: &str = "/sys/kernel/btf";
 
 /// Names and values of the enums of the loaded modules whose own name `wanted`
 /// accepts. What a module shares with the kernel is not repeated here.
@@ -96,35 +97,6 @@ pub fn module_enumerators(wanted: impl Fn(&str) -> bool) -> Vec<(String, u64)> {
         .collect()
 }
 
-/// `struct btf_header` (include/uapi/linux/btf.h).
-struct Header {
-    length: usize,
-    types: usize,
-    types_length: usize,
-    strings: usize,
-    strings_length: usize,
-}
-
-impl Header {
-    fn read(mut from: impl std::io::Read) -> std::io::Result<Self> {
-        let mut bytes = [0; 24];
-        from.read_exact(&mut bytes)?;
-        let word = |index: usize| u32_at(&bytes, index * 4).unwrap_or(0) as usize;
-        Ok(Self {
-            length: word(1),
-            types: word(2),
-            types_length: word(3),
-            strings: word(4),
-            strings_length: word(5),
-        })
-    }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*bytes))
-}
-
 /// The enumerators in a module's type information, whose strings go on where
 /// the kernel's `base` bytes of them end. Enums refer to no other type, so the
 /// kernel's own is not needed; libbpf-rs cannot put the two together.
@@ -133,42 +105,20 @@ fn split_enumerators(
     base: usize,
     wanted: &impl Fn(&str) -> bool,
 ) -> Vec<(String, u64)> {
-    let mut found = Vec::new();
-    let Ok(header) = Header::read(bytes) else {
-        return found;
+    let Ok(btf) = RawBtf::new(bytes, base) else {
+        return Vec::new();
     };
-    let start = header.length.saturating_add(header.strings);
-    let strings = bytes.get(start..).unwrap_or_default();
-    let string = |offset: u32| {
-        let text = strings.get((offset as usize).checked_sub(base)?..)?;
-        let end = text.iter().position(|&byte| byte == 0)?;
-        std::str::from_utf8(text.get(..end)?).ok()
-    };
-    let start = header.length.saturating_add(header.types);
-    let types = bytes.get(start..).unwrap_or_default();
-    let types = types.get(..header.types_length).unwrap_or(types);
-    let mut at = 0;
-    while let (Some(name), Some(info)) = (u32_at(types, at), u32_at(types, at + 4)) {
-        let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
-        at += 12;
-        // Of each kind: how much follows, and how much of it per member.
-        let (once, each) = match kind {
-            1 | 14 | 17 => (4, 0),      // int, var, decl_tag
-            3 => (12, 0),               // array
-            4 | 5 | 15 | 19 => (0, 12), // struct, union, datasec, enum64
-            6 | 13 => (0, 8),           // enum, function prototype
-            _ => (0, 0),
-        };
-        if kind == 6 && string(name).is_some_and(wanted) {
-            found.extend((0..count).filter_map(|index| {
-                let member = at + index * 8;
-                let name = string(u32_at(types, member)?)?;
-                Some((name.to_owned(), u32_at(types, member + 4)?.into()))
-            }));
-        }
-        at += once + each * count;
-    }
-    found
+    let string = |offset: u32| std::str::from_utf8(btf.string(offset)?).ok();
+    btf.types()
+        .filter(|found| found.kind == raw_btf::ENUM && string(found.name).is_some_and(wanted))
+        .flat_map(|found| {
+            (0..found.count).filter_map(move |member| {
+                let at = raw_btf::TYPE_BYTES / 4 + member * found.member_words();
+                let name = string(found.word(at)?)?;
+                Some((name.to_owned(), found.word(at + 1)?.into()))
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, Object, OpenObject, PrintLevel, ProgramMut};
+use libbpf_rs::{Link, Object, OpenObject, PrintLevel, ProgramMut, TracepointCategory};
 
+use crate::kernel_types::KernelTypes;
 use crate::lost::Lost;
 use crate::probe::Probe;
 use crate::release;
@@ -33,6 +34,9 @@ pub struct Alternative {
     /// These are left out where their hook does not exist (a system call that
     /// the architecture or the kernel lacks).
     pub optional: &'static [&'static str],
+    /// More tracepoints (`category/name`) for the first of the programs, where
+    /// they exist.
+    pub also: &'static [&'static str],
     /// Maps that only this alternative uses; the others do not create them.
     pub maps: &'static [&'static str],
 }
@@ -43,12 +47,17 @@ impl Alternative {
             name,
             programs,
             optional: &[],
+            also: &[],
             maps: &[],
         }
     }
 
     pub const fn optional(self, optional: &'static [&'static str]) -> Self {
         Self { optional, ..self }
+    }
+
+    pub const fn also(self, also: &'static [&'static str]) -> Self {
+        Self { also, ..self }
     }
 
     pub const fn maps(self, maps: &'static [&'static str]) -> Self {
@@ -111,11 +120,19 @@ fn forced() -> Result<HashMap<String, String>> {
         .collect()
 }
 
+/// Where the types that a BPF object asks for are declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TypesOf {
+    Kernel,
+    KernelAndModules,
+}
+
 /// Opens the skeleton, configures it (`configure` may run more than once),
 /// loads and attaches it with the first alternative of each of `hooks` that
 /// works here. `tell` gets a line per decision.
 pub fn load<B>(
     hooks: &[&'static Hook],
+    types_of: TypesOf,
     mut configure: impl FnMut(&mut B::Output) -> Result<()>,
     mut tell: impl FnMut(&str),
 ) -> Result<Attached<<B::Output as OpenSkel<'static>>::Output>>
@@ -127,9 +144,16 @@ where
         .iter()
         .map(|&hook| Way::new(hook, &forced))
         .collect::<Result<Vec<_>>>()?;
+    let types = match types_of {
+        TypesOf::Kernel => kernel_types::<B>()?,
+        TypesOf::KernelAndModules => None,
+    };
+    let mut attempt = |chosen: &[_], tell: &mut dyn FnMut(&str)| {
+        attempt::<B>(hooks, chosen, types.as_ref(), &mut configure, tell)
+    };
     loop {
         let chosen: Vec<_> = ways.iter().map(Way::current).collect::<Result<_>>()?;
-        let failure = match attempt::<B>(hooks, &chosen, &mut configure, &mut tell)? {
+        let failure = match attempt(&chosen, &mut tell)? {
             Ok(mut attached) => {
                 attached.used = ways
                     .iter()
@@ -151,7 +175,7 @@ where
                 let mut guilty = None;
                 for (index, alternative) in chosen.iter().enumerate() {
                     let alone = std::slice::from_ref(alternative);
-                    if attempt::<B>(hooks, alone, &mut configure, &mut |_| {})?.is_err() {
+                    if attempt(alone, &mut |_| {})?.is_err() {
                         guilty = Some(index);
                         break;
                     }
@@ -169,6 +193,16 @@ where
             way.refuse(failure.reason);
         }
     }
+}
+
+/// The types that the object of `B` asks for.
+fn kernel_types<B>() -> Result<Option<KernelTypes>>
+where
+    B: SkelBuilder<'static> + Default,
+{
+    let storage = Box::leak(Box::new(MaybeUninit::uninit()));
+    let open = B::default().open(storage).context("open BPF object")?;
+    Ok(KernelTypes::of(open.open_object()))
 }
 
 /// The alternatives of one hook that are still to be tried.
@@ -231,8 +265,9 @@ type Attempt<S> = Result<Attached<S>, Failure>;
 fn attempt<B>(
     hooks: &[&'static Hook],
     chosen: &[&'static Alternative],
+    types: Option<&KernelTypes>,
     configure: &mut impl FnMut(&mut B::Output) -> Result<()>,
-    tell: &mut impl FnMut(&str),
+    tell: &mut dyn FnMut(&str),
 ) -> Result<Attempt<<B::Output as OpenSkel<'static>>::Output>>
 where
     B: SkelBuilder<'static> + Default,
@@ -243,7 +278,15 @@ where
         // is what lets the skeleton be moved and returned.
         let storage: &'static mut MaybeUninit<OpenObject> =
             Box::leak(Box::new(MaybeUninit::uninit()));
-        let mut open = B::default().open(storage).context("open BPF object")?;
+        let mut builder = B::default();
+        if let Some(types) = types {
+            let path = types.path();
+            builder.object_builder_mut().btf_custom_path(path)?;
+        }
+        let mut open = builder.open(storage).context("open BPF object")?;
+        if let Some(failure) = without_kprobes(open.open_object(), chosen) {
+            return Ok(Err(failure));
+        }
         configure(&mut open)?;
         select(open.open_object_mut(), hooks, chosen, &missing)?;
 
@@ -267,6 +310,29 @@ where
         };
         return attach(skel, chosen, &missing, tell);
     }
+}
+
+/// Of a kernel that has no kprobes, which alternative needs them: no reason to
+/// put an object together, which takes long.
+fn without_kprobes(object: &OpenObject, chosen: &[&'static Alternative]) -> Option<Failure> {
+    if Probe::default().kprobes() {
+        return None;
+    }
+    let is_kprobe = |name: &str| {
+        let program = object.progs().find(|program| program.name() == name);
+        program.is_some_and(|program| {
+            let section = program.section().to_string_lossy();
+            ["kprobe", "kretprobe"]
+                .iter()
+                .any(|kind| section.starts_with(kind))
+        })
+    };
+    let needs =
+        |alternative: &&Alternative| alternative.programs.iter().any(|name| is_kprobe(name));
+    Some(Failure {
+        hook: Some(chosen.iter().position(needs)?),
+        reason: "this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned(),
+    })
 }
 
 /// The optional programs that libbpf names as those that cannot be loaded.
@@ -323,7 +389,7 @@ fn attach<S: Skel<'static>>(
     skel: S,
     chosen: &[&'static Alternative],
     missing: &[&'static str],
-    tell: &mut impl FnMut(&str),
+    tell: &mut dyn FnMut(&str),
 ) -> Result<Attempt<S>> {
     let mut links = Vec::new();
     for (index, alternative) in chosen.iter().enumerate() {
@@ -352,6 +418,18 @@ fn attach<S: Skel<'static>>(
                 }
             }
         }
+        if let Some((name, program)) = alternative
+            .programs
+            .first()
+            .and_then(|name| Some((*name, find(skel.object(), name)?)))
+        {
+            for event in alternative.also {
+                match attach_tracepoint(&program, event) {
+                    Ok(link) => links.push((name, link)),
+                    Err(error) => tell(&format!("{event}: left out ({error:#})")),
+                }
+            }
+        }
     }
     let lost = Lost::of(skel.object())?;
     Ok(Ok(Attached {
@@ -366,16 +444,29 @@ fn find<'o>(object: &'o Object, name: &str) -> Option<ProgramMut<'o>> {
     object.progs_mut().find(|program| program.name() == name)
 }
 
-/// Attaches by the program's section; classic tracepoints also where tracefs is
-/// not mounted.
+/// Attaches by the program's section.
 pub fn attach_program(program: &ProgramMut<'_>) -> Result<Link> {
-    let classic = ["tracepoint/", "tp/"]
-        .iter()
-        .any(|kind| program.section().to_string_lossy().starts_with(kind));
-    if classic && Probe::default().tracefs().is_none() {
-        return Tracefs::open()?.attach(program);
+    let section = program.section().to_string_lossy();
+    let classic = section
+        .split_once('/')
+        .filter(|(kind, _)| ["tracepoint", "tp"].contains(kind));
+    match classic {
+        Some((_, event)) => attach_tracepoint(program, event),
+        None => Ok(program.attach()?),
     }
-    Ok(program.attach()?)
+}
+
+/// Attaches to the classic tracepoint `category/name`, also where tracefs is
+/// not mounted.
+fn attach_tracepoint(program: &ProgramMut<'_>, event: &str) -> Result<Link> {
+    if Probe::default().tracefs().is_none() {
+        return Tracefs::open()?.attach(program, event);
+    }
+    let (category, name) = event
+        .split_once('/')
+        .ok_or_else(|| anyhow!("no tracepoint: {event}"))?;
+    let category = TracepointCategory::Custom(category.to_owned());
+    Ok(program.attach_tracepoint(category, name)?)
 }
 
 fn hint(error: &anyhow::Error) -> String {

@@ -87,6 +87,11 @@ impl Probe {
         }
     }
 
+    /// Whether perf_event_open(2) makes kprobes.
+    pub fn kprobes(&self) -> bool {
+        self.exists("sys/bus/event_source/devices/kprobe")
+    }
+
     /// The directory where tracefs is mounted, where libbpf looks for it.
     pub fn tracefs(&self) -> Option<PathBuf> {
         ["sys/kernel/debug/tracing", "sys/kernel/tracing"]

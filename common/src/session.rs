@@ -12,7 +12,7 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, RingBuffer, RingBufferBuilder};
 
 use crate::cli::General;
-use crate::hooks::{self, Attached, Hook};
+use crate::hooks::{self, Attached, Hook, TypesOf};
 use crate::output::Output;
 use crate::probe::Probe;
 use crate::time::utc_now;
@@ -96,7 +96,20 @@ impl Session {
     where
         B: SkelBuilder<'static> + Default,
     {
-        hooks::load::<B>(hooks, configure, |line| self.tell(line))
+        hooks::load::<B>(hooks, TypesOf::Kernel, configure, |line| self.tell(line))
+    }
+
+    /// As [`load`](Self::load), for a BPF object that reads types of modules.
+    pub fn load_with_modules<B>(
+        &self,
+        hooks: &[&'static Hook],
+        configure: impl FnMut(&mut B::Output) -> Result<()>,
+    ) -> Result<Attached<<B::Output as OpenSkel<'static>>::Output>>
+    where
+        B: SkelBuilder<'static> + Default,
+    {
+        let types_of = TypesOf::KernelAndModules;
+        hooks::load::<B>(hooks, types_of, configure, |line| self.tell(line))
     }
 
     /// Everything is attached: writes what `out` holds (header or banner) and

@@ -7,7 +7,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use libbpf_rs::libbpf_sys::{
     PERF_FLAG_FD_CLOEXEC, PERF_SAMPLE_RAW, PERF_TYPE_TRACEPOINT, perf_event_attr,
 };
@@ -82,12 +82,8 @@ impl Tracefs {
             .with_context(|| format!("read tracefs {}", path.display()))
     }
 
-    /// Attaches a `tracepoint/category/name` program.
-    pub fn attach(&self, program: &ProgramMut<'_>) -> Result<Link> {
-        let section = program.section().to_string_lossy();
-        let (_, event) = section
-            .split_once('/')
-            .ok_or_else(|| anyhow!("section {section}: no tracepoint"))?;
+    /// Attaches a program to the tracepoint `category/name`.
+    pub fn attach(&self, program: &ProgramMut<'_>, event: &str) -> Result<Link> {
         let mut attr = perf_event_attr {
             type_: PERF_TYPE_TRACEPOINT,
             size: size_of::<perf_event_attr>() as u32,

@@ -8,11 +8,11 @@ pub mod parity;
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::marker::PhantomData;
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -588,6 +588,52 @@ impl Drop for LoopDevice {
             .arg("--detach")
             .arg(&self.path)
             .status();
+    }
+}
+
+/// What direct I/O needs its buffers to be aligned to.
+#[repr(C, align(4096))]
+struct Block([u8; 4096]);
+
+/// A block device that is read or written directly, 4 KiB at a time, from its
+/// start to its end and again.
+pub struct DirectFile {
+    file: fs::File,
+    block: Box<Block>,
+    blocks: u64,
+    next: u64,
+}
+
+impl DirectFile {
+    pub fn open(device: &Path) -> io::Result<Self> {
+        let mut file = fs::File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_DIRECT)
+            .open(device)?;
+        let bytes = file.seek(SeekFrom::End(0))?;
+        Ok(Self {
+            file,
+            block: Box::new(Block([0x5a; 4096])),
+            blocks: (bytes / 4096).max(1),
+            next: 0,
+        })
+    }
+
+    fn offset(&mut self) -> u64 {
+        let offset = self.next * 4096;
+        self.next = (self.next + 1) % self.blocks;
+        offset
+    }
+
+    pub fn read_next(&mut self) -> io::Result<()> {
+        let offset = self.offset();
+        self.file.read_exact_at(&mut self.block.0, offset)
+    }
+
+    pub fn write_next(&mut self) -> io::Result<()> {
+        let offset = self.offset();
+        self.file.write_all_at(&self.block.0, offset)
     }
 }
 

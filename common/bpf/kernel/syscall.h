@@ -74,6 +74,7 @@ static __always_inline bool in_compat_syscall(void)
 
 /* The record of the tracepoints syscalls/sys_exit_* */
 struct trace_event_raw_sys_exit {
+	long id;
 	long ret;
 } CO_RE;
 

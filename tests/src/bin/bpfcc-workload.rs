@@ -2,14 +2,13 @@
 //! Events made on purpose, for the tests and the demonstration.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::net::IpAddr;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bpfcc_tests::connect_and_close;
 use bpfcc_tests::parity::work::WORKS;
+use bpfcc_tests::{DirectFile, connect_and_close};
 
 const USAGE: &str = "usage: bpfcc-workload tcp ADDRESS COUNT
        bpfcc-workload opens PATH COUNT          open and close, prints the successes
@@ -79,33 +78,14 @@ fn parity(name: &str) -> Outcome {
     Ok(())
 }
 
-/// What direct I/O needs its buffers to be aligned to.
-#[repr(C, align(4096))]
-struct Block([u8; 4096]);
-
 fn direct(device: &str, count: &str, write: bool) -> Outcome {
-    let file = File::options()
-        .read(true)
-        .write(write)
-        .custom_flags(libc::O_DIRECT)
-        .open(device)?;
-    let mut block = Box::new(Block([0x5a; 4096]));
-    let blocks = size(device)? / 4096;
-    for i in 0..count.parse::<u64>()? {
-        let offset = i % blocks * 4096;
+    let mut file = DirectFile::open(device.as_ref())?;
+    for _ in 0..count.parse::<u64>()? {
         if write {
-            file.write_all_at(&block.0, offset)?;
+            file.write_next()?;
         } else {
-            file.read_exact_at(&mut block.0, offset)?;
+            file.read_next()?;
         }
     }
     Ok(())
-}
-
-/// Bytes of a block device.
-fn size(device: &str) -> Result<u64, Box<dyn std::error::Error>> {
-    let name = device.rsplit('/').next().unwrap_or(device);
-    let mut sectors = String::new();
-    File::open(format!("/sys/class/block/{name}/size"))?.read_to_string(&mut sectors)?;
-    Ok(sectors.trim().parse::<u64>()? * 512)
 }

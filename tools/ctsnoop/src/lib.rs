@@ -206,27 +206,28 @@ impl Tool for Ctsnoop {
         if args.want_destroy() {
             hooks.push(&ENDS);
         }
-        let mut attached = session.load::<skel::CtsnoopSkelBuilder>(&hooks, |open| {
-            let ports = args.ports();
-            flow_filter!(open, args.family, ports, args.net, args.general);
-            if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-                rodata.filter_proto = args.proto.map_or(-1, i32::from);
-                rodata.filter_zone = args.zone.map_or(-1, i32::from);
-                rodata.want_refused = (!args.new).into();
-                rodata.remember = args.want_destroy().into();
-                rodata.summary = args.summary.into();
-                rodata.summary_by = args.by.number();
-            }
-            // Only what is asked for takes memory.
-            if !args.want_destroy() {
-                open.maps.entries.set_max_entries(1)?;
-            }
-            if !args.summary {
-                open.maps.keys.set_max_entries(1)?;
-                open.maps.totals.set_max_entries(1)?;
-            }
-            Ok(())
-        })?;
+        let mut attached =
+            session.load_with_modules::<skel::CtsnoopSkelBuilder>(&hooks, |open| {
+                let ports = args.ports();
+                flow_filter!(open, args.family, ports, args.net, args.general);
+                if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+                    rodata.filter_proto = args.proto.map_or(-1, i32::from);
+                    rodata.filter_zone = args.zone.map_or(-1, i32::from);
+                    rodata.want_refused = (!args.new).into();
+                    rodata.remember = args.want_destroy().into();
+                    rodata.summary = args.summary.into();
+                    rodata.summary_by = args.by.number();
+                }
+                // Only what is asked for takes memory.
+                if !args.want_destroy() {
+                    open.maps.entries.set_max_entries(1)?;
+                }
+                if !args.summary {
+                    open.maps.keys.set_max_entries(1)?;
+                    open.maps.totals.set_max_entries(1)?;
+                }
+                Ok(())
+            })?;
 
         let format = args.general.format(false);
         let table = row::table(format);

@@ -23,7 +23,7 @@ const enum path_end *unused_end __attribute__((unused));
  * one: so each has its own.
  */
 /* Enough for a path of PATH_MAX bytes; and less, as it takes long to load. */
-enum { PATH_STEPS = PATH_SIZE / 2, FEW_PATH_STEPS = 128 };
+enum { PATH_STEPS = PATH_SIZE / 2, FEW_PATH_STEPS = 32 };
 
 enum call { OPEN, OPENAT, OPENAT2, CREAT, CALLS };
 
@@ -244,30 +244,32 @@ int kret_creat(struct pt_regs *ctx)
 	return on_return(CREAT, ctx);
 }
 
-/* tracepoint */
+/* CALLS: none that is traced. */
+static __always_inline enum call call_of(long nr)
+{
+	switch (nr) {
+	case NR_openat:
+		return OPENAT;
+	case NR_openat2:
+		return OPENAT2;
+#ifdef HAVE_SYSCALL_OPEN
+	case NR_open:
+		return OPEN;
+	case NR_creat:
+		return CREAT;
+#endif
+	default:
+		return CALLS;
+	}
+}
+
+/* tracepoint: one program for all calls, which takes a quarter of the time to load. */
 
 SEC("tracepoint/syscalls/sys_exit_openat")
-int tp_openat(struct trace_event_raw_sys_exit *ctx)
+int tp_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return on_exit(OPENAT, ctx->ret);
-}
-
-SEC("tracepoint/syscalls/sys_exit_openat2")
-int tp_openat2(struct trace_event_raw_sys_exit *ctx)
-{
-	return on_exit(OPENAT2, ctx->ret);
-}
-
-SEC("tracepoint/syscalls/sys_exit_open")
-int tp_open(struct trace_event_raw_sys_exit *ctx)
-{
-	return on_exit(OPEN, ctx->ret);
-}
-
-SEC("tracepoint/syscalls/sys_exit_creat")
-int tp_creat(struct trace_event_raw_sys_exit *ctx)
-{
-	return on_exit(CREAT, ctx->ret);
+	/* Of the number the kernel fills in but 32 bits (struct syscall_tp_t). */
+	return on_exit(call_of((int)ctx->id), ctx->ret);
 }
 
 /* raw tracepoint: comes by for every system call, so the number is first. */
@@ -275,27 +277,11 @@ int tp_creat(struct trace_event_raw_sys_exit *ctx)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(raw_exit, struct pt_regs *regs, long ret)
 {
+	enum call call = call_of(syscall_nr(regs));
 	__u64 pid_tgid;
-	enum call call;
 
-	switch (syscall_nr(regs)) {
-	case NR_openat:
-		call = OPENAT;
-		break;
-	case NR_openat2:
-		call = OPENAT2;
-		break;
-#ifdef HAVE_SYSCALL_OPEN
-	case NR_open:
-		call = OPEN;
-		break;
-	case NR_creat:
-		call = CREAT;
-		break;
-#endif
-	default:
+	if (call == CALLS)
 		return 0;
-	}
 	pid_tgid = bpf_get_current_pid_tgid();
 	if (!wanted(ret, pid_tgid) || in_compat_syscall())
 		return 0;

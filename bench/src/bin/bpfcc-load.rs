@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A workload: prints the operations done, the events they made, and the
+//! nanoseconds that took, as time and as CPU time of this process.
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use bench::load::{Kind, Load};
+use clap::Parser;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+/// Makes events as fast as it can, or at a rate
+#[derive(Parser, Debug)]
+#[command(name = "bpfcc-load")]
+struct Args {
+    /// For how long
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Operations per second
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Run on this CPU
+    #[arg(long)]
+    cpu: Option<usize>,
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+/// Operations between two looks at the clock: a look costs a tenth of an open.
+const BATCH: u64 = 8;
+/// Shortest pause when going at a rate.
+const PAUSE: Duration = Duration::from_millis(1);
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bpfcc-load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    if let Some(cpu) = args.cpu {
+        let mut set = CpuSet::new();
+        set.set(cpu)?;
+        sched_setaffinity(Pid::from_raw(0), &set).context("choose the CPU")?;
+    }
+    let mut load = Load::new(&args.kind)?;
+    let length = Duration::try_from_secs_f64(args.seconds).context("--seconds")?;
+    let (mut operations, mut events) = (0, 0);
+    let cpu = Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
+    let start = Instant::now();
+    let elapsed = loop {
+        for _ in 0..BATCH {
+            events += load.step()?;
+            operations += 1;
+        }
+        let elapsed = start.elapsed();
+        if elapsed >= length {
+            break elapsed;
+        }
+        if let Some(rate) = args.rate {
+            let due = Duration::from_secs_f64(operations as f64 / rate);
+            if due > elapsed + PAUSE {
+                thread::sleep(due - elapsed);
+            }
+        }
+    };
+    let cpu = Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?) - cpu;
+    println!(
+        "{operations} {events} {} {}",
+        elapsed.as_nanos(),
+        cpu.as_nanos()
+    );
+    Ok(())
+}
