@@ -9,6 +9,7 @@ help:
 	@echo 'make test     build, then run every test: unit, command line, live, virtual machines'
 	@echo 'make build    release programs in target/release'
 	@echo 'make check    formatting, clippy, clang warnings, stale man pages'
+	@echo 'make parity   run the classics and ours side by side: an hour; PARITY_KERNELS, PARITY_TOOLS narrow it'
 	@echo 'make bench    what the tools cost beside their peers; writes bench/results.md (BENCH_TOOLS, BENCH_RUNS, BENCH_ONLY)'
 	@echo 'make matrix   which hook alternative works on which kernel'
 	@echo 'make man      man pages and completions from the command definitions'
@@ -42,6 +43,12 @@ check: deps
 	BPF_WERROR=1 $(CARGO) clippy --locked --all-targets -- -D warnings
 	BPF_WERROR=1 $(CARGO) xtask man --check
 
+# Everything live; writes tests/parity/captures and docs/compat-with-bcc.md.
+parity:
+	@sh packaging/install-deps.sh build test parity
+	$(CARGO) build --locked --workspace
+	target/debug/bpfcc-parity $(if $(PARITY_KERNELS),--kernels "$(PARITY_KERNELS)") $(if $(PARITY_TOOLS),--tools "$(PARITY_TOOLS)")
+
 matrix: deps-test kernels
 	$(CARGO) build --locked --workspace
 	$(CARGO) xtask matrix
@@ -59,4 +66,4 @@ bench: deps
 man:
 	$(CARGO) xtask man
 
-.PHONY: help deps deps-test build demo test kernels check matrix bench man
+.PHONY: help deps deps-test build demo test kernels check parity matrix bench man

@@ -5,6 +5,7 @@
 
 pub mod maps;
 pub mod net;
+pub mod parity;
 
 use std::cell::RefCell;
 use std::fs;

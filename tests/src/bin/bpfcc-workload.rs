@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use bpfcc_tests::parity::work::WORKS;
 use bpfcc_tests::{DirectFile, connect_and_close};
 
 const USAGE: &str = "usage: bpfcc-workload tcp ADDRESS COUNT
@@ -15,7 +16,8 @@ const USAGE: &str = "usage: bpfcc-workload tcp ADDRESS COUNT
        bpfcc-workload opens PATH COUNT          open and close, prints the successes
        bpfcc-workload flood PATH SECONDS        as fast as it can, with O_NOFOLLOW; prints the count
        bpfcc-workload reads DEVICE COUNT        direct reads of 4 KiB
-       bpfcc-workload writes DEVICE COUNT       direct writes of 4 KiB";
+       bpfcc-workload writes DEVICE COUNT       direct writes of 4 KiB
+       bpfcc-workload parity NAME               what tools are compared on, when told to";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["flood", path, seconds] => flood(path, seconds),
         ["reads", device, count] => direct(device, count, false),
         ["writes", device, count] => direct(device, count, true),
+        ["parity", name] => parity(name),
         _ => Err(USAGE.into()),
     };
     match result {
@@ -77,6 +80,12 @@ fn flood(path: &str, seconds: &str) -> Outcome {
         count += 100;
     }
     println!("{count}");
+    Ok(())
+}
+
+fn parity(name: &str) -> Outcome {
+    let work = WORKS.iter().find(|work| work.name() == name);
+    work.ok_or(USAGE)?.run();
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod basics;
 mod biolatency;
 mod ctsnoop;
 mod opensnoop;
+mod parity;
 mod qdiscdrop;
 mod tcpaccept;
 mod tcpconnect;

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is run side by side: every option that the classic's help names.
+
+use super::work::Work;
+
+/// One run of a tool with its workload.
+#[derive(Debug)]
+pub struct Case {
+    pub tool: &'static str,
+    pub name: &'static str,
+    /// `{pid}`, `{tid}`, `{disk}`, `{maps}` stand for what the workload tells,
+    /// `{seconds}` for a time that it fits in.
+    pub args: &'static [&'static str],
+    pub work: Work,
+    /// Ends by itself; the others with SIGINT.
+    pub ends: bool,
+    /// Nothing is to be shown, or the tool does not start.
+    pub no_rows: bool,
+}
+
+const fn case(
+    tool: &'static str,
+    name: &'static str,
+    args: &'static [&'static str],
+    work: Work,
+) -> Case {
+    Case {
+        tool,
+        name,
+        args,
+        work,
+        ends: false,
+        no_rows: false,
+    }
+}
+
+const fn ends(case: Case) -> Case {
+    Case { ends: true, ..case }
+}
+
+/// The tool refuses.
+const fn refused(case: Case) -> Case {
+    Case {
+        ends: true,
+        no_rows: true,
+        ..case
+    }
+}
+
+pub static CASES: &[Case] = &[
+    case("tcpstates", "default", &[], Work::Connections),
+    case("tcpstates", "times", &["-T", "-t"], Work::Connections),
+    case("tcpstates", "wide", &["-w", "-tT"], Work::Connections),
+    case(
+        "tcpstates",
+        "csv",
+        &["--csv", "--time", "--timestamp"],
+        Work::Connections,
+    ),
+    case(
+        "tcpstates",
+        "localport",
+        &["-L", "7001,7002"],
+        Work::Connections,
+    ),
+    case(
+        "tcpstates",
+        "remoteport",
+        &["-D", "7002", "--wide", "-s"],
+        Work::Connections,
+    ),
+    case("tcpstates", "ipv4", &["-4"], Work::Connections),
+    case("tcpstates", "ipv6", &["-6w"], Work::Connections),
+    case("tcpstates", "journal", &["-Y"], Work::Connections),
+    case("tcpretrans", "default", &[], Work::Retransmits),
+    case("tcpretrans", "sequence", &["-s"], Work::Retransmits),
+    case(
+        "tcpretrans",
+        "lossprobe",
+        &["-l", "--sequence"],
+        Work::Retransmits,
+    ),
+    case("tcpretrans", "count", &["-c"], Work::Retransmits),
+    case("tcpretrans", "ipv4", &["-4", "-c", "-l"], Work::Retransmits),
+    case("tcpretrans", "ipv6", &["-6"], Work::Retransmits),
+    case("tcpconnlat", "default", &[], Work::Connections),
+    case("tcpconnlat", "times", &["-tL"], Work::Connections),
+    case("tcpconnlat", "ipv4", &["-4", "-v"], Work::Connections),
+    case("tcpconnlat", "ipv6", &["-6", "-t"], Work::Connections),
+    case(
+        "tcpconnlat",
+        "pid",
+        &["-p", "{pid}", "--lport"],
+        Work::Connections,
+    ),
+    case("tcpconnlat", "slow", &["400"], Work::Connections),
+    case("tcpdrop", "default", &[], Work::Drops),
+    case("tcpdrop", "ipv4", &["-4"], Work::Drops),
+    case("tcpdrop", "ipv6", &["-6"], Work::Drops),
+    case("biolatency", "default", &[], Work::Io),
+    ends(case(
+        "biolatency",
+        "interval",
+        &["-T", "-d", "{disk}", "{seconds}", "2"],
+        Work::Io,
+    )),
+    case("biolatency", "queued", &["-Q", "-D"], Work::Io),
+    case(
+        "biolatency",
+        "milliseconds",
+        &["-m", "-e", "-d", "{disk}"],
+        Work::Io,
+    ),
+    case("biolatency", "disks", &["-D", "-T"], Work::Io),
+    case("biolatency", "flags", &["-F", "-d", "{disk}"], Work::Io),
+    case(
+        "biolatency",
+        "extension",
+        &["-e", "--disk", "{disk}"],
+        Work::Io,
+    ),
+    case("biolatency", "json", &["-j", "-D"], Work::Io),
+    case(
+        "biolatency",
+        "json-flags",
+        &["-jF", "-T", "-d", "{disk}"],
+        Work::Io,
+    ),
+    refused(case("biolatency", "disks-flags", &["-D", "-F"], Work::Io)),
+    case("opensnoop", "default", &[], Work::Opens),
+    case("opensnoop", "times", &["-T", "-U", "-e"], Work::Opens),
+    case("opensnoop", "failed", &["-x", "-p", "{pid}"], Work::Opens),
+    case(
+        "opensnoop",
+        "tid",
+        &["-t", "{tid}", "-b", "128"],
+        Work::Opens,
+    ),
+    case("opensnoop", "uid", &["-u", "4711", "-U"], Work::Opens),
+    ends(case(
+        "opensnoop",
+        "duration",
+        &["-d", "{seconds}"],
+        Work::Opens,
+    )),
+    case("opensnoop", "name", &["-n", "tee.thre", "-T"], Work::Opens),
+    case(
+        "opensnoop",
+        "flags",
+        &["-f", "O_WRONLY", "-f", "O_TRUNC", "-e"],
+        Work::Opens,
+    ),
+    case("opensnoop", "full", &["-F"], Work::Opens),
+    case(
+        "opensnoop",
+        "maps",
+        &[
+            "--cgroupmap",
+            "{maps}/cgroups",
+            "--mntnsmap",
+            "{maps}/mounts",
+        ],
+        Work::Opens,
+    ),
+];
+
+impl Case {
+    /// The mode that is run on every kernel.
+    pub fn is_default(&self) -> bool {
+        self.args.is_empty()
+    }
+
+    /// How often the same row comes is a matter of time.
+    pub fn repeats(&self) -> bool {
+        matches!(self.work, Work::Retransmits | Work::Drops)
+    }
+
+    /// Whether the options leave out other disks.
+    pub fn one_disk(&self) -> bool {
+        self.args.contains(&"{disk}") || self.args.contains(&"-D")
+    }
+
+    /// Whether the output begins with the BPF program.
+    pub fn prints_source(&self) -> bool {
+        self.tool == "tcpconnlat" && self.args.contains(&"-v")
+    }
+
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.tool, self.name)
+    }
+
+    pub fn command_line(&self) -> String {
+        [&[self.tool], self.args].concat().join(" ")
+    }
+}
+
+/// An option or argument as the help of a Python tool lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opt {
+    /// With their dashes; an argument's has none.
+    pub names: Vec<String>,
+    takes_value: bool,
+}
+
+impl Opt {
+    fn is_named(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own == name)
+    }
+
+    fn is_argument(&self) -> bool {
+        !self.names.iter().any(|name| name.starts_with('-'))
+    }
+}
+
+/// The options and arguments that a help text lists.
+pub fn options(help: &str) -> Vec<Opt> {
+    let mut options = Vec::new();
+    let mut listing = false;
+    for line in help.lines() {
+        if !line.is_empty() && !line.starts_with(' ') {
+            listing = line.ends_with("arguments:") || line.ends_with("options:");
+        }
+        let entry = line
+            .strip_prefix("  ")
+            .filter(|entry| listing && !entry.starts_with(' '));
+        let Some(entry) = entry.and_then(|entry| entry.split("  ").next()) else {
+            continue;
+        };
+        options.push(Opt {
+            names: entry
+                .split(", ")
+                .filter_map(|name| name.split(' ').next())
+                .map(str::to_owned)
+                .collect(),
+            takes_value: entry.starts_with('-') && entry.split(", ").any(|name| name.contains(' ')),
+        });
+    }
+    options
+}
+
+/// Which of `options` the arguments use.
+fn used<'o>(args: &[&str], options: &'o [Opt]) -> Vec<&'o Opt> {
+    let named = |name: &str| options.iter().find(|option| option.is_named(name));
+    let mut arguments = options.iter().filter(|option| option.is_argument());
+    let mut found = Vec::new();
+    let mut is_value = false;
+    for arg in args {
+        if std::mem::take(&mut is_value) {
+            continue;
+        }
+        if arg.starts_with("--") {
+            found.extend(named(arg));
+            is_value = found.last().is_some_and(|option| option.takes_value);
+        } else if let Some(letters) = arg.strip_prefix('-') {
+            for letter in letters.chars() {
+                found.extend(named(&format!("-{letter}")));
+            }
+            is_value = found.last().is_some_and(|option| option.takes_value);
+        } else {
+            found.extend(arguments.next());
+        }
+    }
+    found
+}
+
+/// Options of a tool's help that no case uses. Help itself is compared apart.
+pub fn without_case(tool: &str, help: &str) -> Vec<Opt> {
+    let options = options(help);
+    let cases = CASES.iter().filter(|case| case.tool == tool);
+    let used: Vec<&Opt> = cases.flat_map(|case| used(case.args, &options)).collect();
+    options
+        .iter()
+        .filter(|option| !used.contains(option) && !option.is_named("--help"))
+        .cloned()
+        .collect()
+}

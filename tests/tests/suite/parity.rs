@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Ours, live, beside what BCC's tools printed of the same workloads
+//! (`make parity` makes the captures) and beside libbpf-tools.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use bpfcc_tests::parity::capture::{self, Capture};
+use bpfcc_tests::parity::cases::{options, without_case};
+use bpfcc_tests::parity::hist::Reports;
+use bpfcc_tests::parity::journal::Journal;
+use bpfcc_tests::parity::peer::Peer;
+use bpfcc_tests::parity::table::Table;
+use bpfcc_tests::parity::work::Worker;
+use bpfcc_tests::parity::{
+    CASES, Case, Facts, Form, Mode, Run, TOOLS, Work, compare, document, form,
+};
+use bpfcc_tests::*;
+
+/// What the classic printed on this kernel; on this machine's own, when there is
+/// nothing of it, on another.
+fn capture_for(case: &Case) -> Option<Capture> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
+    let own = Capture::load(&capture::series(release.trim()), case);
+    if in_vm() {
+        own
+    } else {
+        own.or_else(|| Capture::load(capture::all_modes(case.tool), case))
+    }
+    .filter(|capture| capture.fails.is_none())
+}
+
+/// All modes of all tools with this workload, at once. What others do on the machine
+/// at the same time may be more than a tool can take: then once more.
+fn like_captures(work: Work) {
+    let mut cases: Vec<(&Case, Capture)> = CASES
+        .iter()
+        .filter(|case| case.work == work)
+        .filter_map(|case| Some((case, capture_for(case)?)))
+        .collect();
+    if cases.is_empty() {
+        assert!(in_vm(), "no captures of {work:?}");
+        return;
+    }
+    // Those that end by themselves start last.
+    cases.sort_by_key(|(case, _)| case.ends);
+    let mut tries = 0;
+    let faults = loop {
+        tries += 1;
+        let (faults, lost) = beside_captures(work, &cases);
+        if lost == 0 {
+            break faults;
+        }
+        assert!(tries < 5, "{work:?}: {lost} samples lost");
+    };
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// What is not as captured, and how much the tools lost.
+fn beside_captures(work: Work, cases: &[(&Case, Capture)]) -> (Vec<String>, u64) {
+    let _alone = MayAttach::alone();
+    let mut worker = Worker::start(work);
+    let seconds = if in_vm() { 20 } else { 8 };
+    let start = |case: &Case| {
+        let args = worker.facts.fill(case.args, seconds);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        if case.no_rows {
+            return Err(run(case.tool, &[&args[..], &["--duration", "1"]].concat()));
+        }
+        Ok(Tool::start(case.tool, &args))
+    };
+    let tools: Vec<_> = cases.iter().map(|(case, _)| start(case)).collect();
+    worker.go();
+    let (mut faults, mut lost) = (Vec::new(), 0);
+    for ((case, capture), tool) in cases.iter().zip(tools) {
+        let ended = match tool {
+            Err(ended) => ended,
+            Ok(tool) if case.ends => tool.wait(),
+            Ok(tool) => tool.stop(),
+        };
+        lost += ended.lost();
+        let ours = Run {
+            stdout: ended.stdout,
+            exit: code(ended.status),
+            facts: worker.facts.clone(),
+        };
+        let (found, _) = compare(case, Mode::Capture, &capture.run, &ours);
+        let about = |fault| format!("{} ({}): {fault}", case.id(), capture.kernel);
+        faults.extend(found.into_iter().map(about));
+    }
+    (faults, lost)
+}
+
+/// One of them writes to the journal.
+#[test]
+fn connections_are_as_captured() {
+    let like_captures = || {
+        let journal = Journal::start().expect("a journal");
+        like_captures(Work::Connections);
+        journal.stop();
+    };
+    if in_vm() {
+        like_captures();
+    } else {
+        in_mount_namespace(move || {
+            mount_tmpfs(Path::new("/run"));
+            like_captures();
+        });
+    }
+}
+
+#[test]
+fn retransmits_are_as_captured() {
+    like_captures(Work::Retransmits);
+}
+
+#[test]
+fn drops_are_as_captured() {
+    like_captures(Work::Drops);
+}
+
+#[test]
+fn io_is_as_captured() {
+    like_captures(Work::Io);
+}
+
+#[test]
+fn opens_are_as_captured() {
+    like_captures(Work::Opens);
+}
+
+/// The classics' help is part of the captures: an option without a case, or a case
+/// without a capture, is a gap.
+#[test]
+fn every_option_has_a_case_and_every_case_a_capture() {
+    for (tool, _) in TOOLS {
+        let help = Capture::help(tool).unwrap_or_else(|| panic!("no help of {tool}"));
+        assert!(!options(&help).is_empty(), "{tool}: {help}");
+        assert_eq!(without_case(tool, &help), [], "{tool}");
+        let more = format!("{help}\n\noptions:\n  -Z, --new-one   of a later version\n");
+        assert_eq!(without_case(tool, &more).len(), 1, "{tool}");
+    }
+    let missing: Vec<_> = CASES
+        .iter()
+        .filter(|case| Capture::load(capture::all_modes(case.tool), case).is_none())
+        .map(Case::id)
+        .collect();
+    assert!(missing.is_empty(), "no capture: {missing:?}");
+}
+
+#[test]
+fn the_document_is_current() {
+    let text = fs::read_to_string(document::path()).expect("docs/compat-with-bcc.md");
+    assert!(
+        text == document::text(),
+        "docs/compat-with-bcc.md is not what bpfcc-parity makes"
+    );
+}
+
+/// What comparing is for: each fault alone, put into a capture, is found.
+#[test]
+fn faults_are_found() {
+    let capture = |id: &str| {
+        let case = CASES.iter().find(|case| case.id() == id).expect(id);
+        (
+            case,
+            Capture::load(capture::all_modes(case.tool), case)
+                .unwrap_or_else(|| panic!("no capture {id}"))
+                .run,
+        )
+    };
+    // A difference that is undone on one side would show as a fault of these.
+    let check = |id: &str, fault: &str, alter: &dyn Fn(&str) -> String| {
+        let (case, run) = capture(id);
+        let altered = Run {
+            stdout: alter(&run.stdout),
+            ..run.clone()
+        };
+        assert_ne!(altered.stdout, run.stdout, "{id}: {fault} changes nothing");
+        let modes: &[Mode] = &[Mode::Live, Mode::Capture];
+        for &mode in modes {
+            assert_eq!(
+                compare(case, mode, &run, &run).0,
+                Vec::<String>::new(),
+                "{id}"
+            );
+            assert_ne!(
+                compare(case, mode, &run, &altered).0,
+                Vec::<String>::new(),
+                "{id}: {fault} ({mode:?})"
+            );
+        }
+    };
+    let wider = |title: &'static str| {
+        move |text: &str| {
+            let at = text.find(title).expect(title);
+            let column = at - text[..at].rfind('\n').map_or(0, |start| start + 1);
+            let widen = |line: &str| {
+                let mut line = line.to_owned();
+                if line.len() > column && !line.starts_with("Tracing") {
+                    line.insert(column, ' ');
+                }
+                line + "\n"
+            };
+            text.lines().map(widen).collect()
+        }
+    };
+    let rows_only = |title: &'static str| {
+        move |text: &str| {
+            let all: String = wider(title)(text);
+            let header = text
+                .lines()
+                .position(|line| line.contains(title))
+                .expect(title);
+            let lines = all.lines().zip(text.lines()).enumerate();
+            lines
+                .map(|(i, (wide, same))| if i <= header { same } else { wide })
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+        }
+    };
+    for (id, title) in [
+        ("tcpstates-default", "LPORT"),
+        ("tcpstates-times", "SKADDR"),
+        ("tcpstates-default", "MS"),
+        ("tcpretrans-default", "STATE"),
+        ("tcpconnlat-times", "DADDR"),
+        ("opensnoop-default", "COMM"),
+        ("opensnoop-times", "PATH"),
+    ] {
+        check(id, "a column one wider", &wider(title));
+        check(id, "rows one wider", &rows_only(title));
+    }
+    check("tcpstates-default", "a row less", &|text| {
+        text.rsplit_once('\n')
+            .and_then(|(rest, _)| rest.rsplit_once('\n'))
+            .expect("rows")
+            .0
+            .to_owned()
+            + "\n"
+    });
+    check("tcpstates-default", "another port", &|text| {
+        text.replace("7001", "7005")
+    });
+    check("tcpstates-default", "a decimal less", &|text| {
+        text.lines()
+            .map(|line| line.strip_suffix('0').unwrap_or(line).to_owned() + "\n")
+            .collect()
+    });
+    check("tcpstates-ipv4", "-4 ignored", &|text| {
+        text.to_owned()
+            + &capture("tcpstates-ipv6")
+                .1
+                .stdout
+                .lines()
+                .skip(1)
+                .map(|line| line.to_owned() + "\n")
+                .collect::<String>()
+    });
+    check("tcpstates-times", "-T ignored", &|_| {
+        capture("tcpstates-default").1.stdout
+    });
+    check("tcpstates-csv", "quotes", &|text| {
+        text.replace(",CLOSE,", ",\"CLOSE\",")
+    });
+    check(
+        "tcpretrans-sequence",
+        "blanks at the end of the header",
+        &|text| text.replace("SEQ       ", "SEQ"),
+    );
+    check("tcpconnlat-slow", "the minimum ignored", &|_| {
+        capture("tcpconnlat-default").1.stdout
+    });
+    check("opensnoop-failed", "-x ignored", &|_| {
+        capture("opensnoop-default").1.stdout
+    });
+    check("opensnoop-default", "another errno", &|text| {
+        text.replacen("-1   2 ", "-1  13 ", 1)
+    });
+    check("biolatency-default", "another heading", &|text| {
+        text.replace("count     dis", "count    dis")
+    });
+    check("biolatency-disks", "no time", &|text| {
+        text.lines()
+            .filter(|line| line.split(':').count() != 3)
+            .map(|line| line.to_owned() + "\n")
+            .collect()
+    });
+    check("biolatency-json", "JSON", &|text| text.replace('\'', "\""));
+    check("biolatency-milliseconds", "microseconds", &|text| {
+        text.replace("msecs", "usecs")
+    });
+    check("biolatency-extension", "-e ignored", &|_| {
+        capture("biolatency-default").1.stdout
+    });
+    // One I/O less, with the bars of that.
+    let (case, run) = capture("biolatency-default");
+    let reports = Reports::parse(&run.stdout, case.args, &run.facts).expect("the layout");
+    let (low, count) = *reports.reports[0].sections[0]
+        .1
+        .iter()
+        .max_by_key(|bucket| bucket.1)
+        .expect("buckets");
+    check("biolatency-default", "an I/O less", &|text| {
+        let row = format!("{low:>10} -> ");
+        text.lines().map(|line| if line.starts_with(&row) { line.replacen(&format!(": {count} "), &format!(": {} ", count - 1), 1) } else { line.to_owned() } + "\n").collect()
+    });
+    let (case, run) = capture("tcpstates-default");
+    let other = Run {
+        exit: 1,
+        ..run.clone()
+    };
+    assert_eq!(compare(case, Mode::Capture, &run, &other).0.len(), 1);
+}
+
+/// The workload's only open with `O_NONBLOCK`.
+const OPENAT2_FLAGS: &str = "00004000";
+
+/// A tool of libbpf-tools and ours on the same workload; what each printed.
+fn beside_libbpf(tool: &'static str, args: &'static [&str], work: Work) -> (String, String, Facts) {
+    in_mount_namespace(move || {
+        // Theirs need it.
+        net::run("mount -t tracefs tracefs /sys/kernel/tracing");
+        let _alone = MayAttach::alone();
+        let mut worker = Worker::start(work);
+        let mut command = Command::new("stdbuf");
+        command
+            .arg("-oL")
+            .arg(format!("/usr/sbin/{tool}"))
+            .args(args);
+        let mut peer = Peer::spawn(command).expect("libbpf-tools");
+        assert!(
+            peer.attached(PATIENCE),
+            "{tool} of libbpf-tools: {:?}",
+            peer.end(Duration::ZERO)
+        );
+        let ours = Tool::start(tool, args);
+        worker.go();
+        peer.settle();
+        peer.interrupt();
+        let ours = ours.stop().success();
+        let theirs = peer.end(PATIENCE);
+        assert_eq!(theirs.exit, 0, "{theirs:?}");
+        (theirs.stdout, ours.stdout, worker.facts.clone())
+    })
+}
+
+/// The same events in columns that mean the same; libbpf-tools runs on this
+/// machine's kernel, so no other machine is needed.
+#[test]
+fn rows_are_those_of_libbpf_tools() {
+    if in_vm() {
+        return;
+    }
+    let cases: &[(&'static str, Work, &[&[&str]])] = &[
+        (
+            "tcpstates",
+            Work::Connections,
+            &[
+                &["SKADDR"],
+                &["PID", "C-PID"],
+                &["COMM", "C-COMM"],
+                &["LADDR"],
+                &["LPORT"],
+                &["RADDR"],
+                &["RPORT"],
+                &["OLDSTATE"],
+                &["NEWSTATE"],
+            ],
+        ),
+        (
+            "opensnoop",
+            Work::Opens,
+            &[
+                &["PID"],
+                &["COMM"],
+                &["FD"],
+                &["ERR"],
+                &["FLAGS"],
+                &["PATH"],
+            ],
+        ),
+    ];
+    for (tool, work, columns) in cases {
+        assert_eq!(form(tool), Form::Rows);
+        let args: &[&str] = if *tool == "opensnoop" { &["-e"] } else { &[] };
+        let (theirs, ours, _) = beside_libbpf(tool, args, *work);
+        let mut theirs = Table::parse(&theirs).events(columns);
+        let mut ours = Table::parse(&ours).events(columns);
+        if *tool == "opensnoop" {
+            // What older versions do not see and not show: openat2, long names.
+            if theirs.iter().all(|row| row[4] != OPENAT2_FLAGS) {
+                ours.retain(|row| row[4] != OPENAT2_FLAGS);
+            }
+            for path in ours
+                .iter_mut()
+                .chain(&mut theirs)
+                .filter_map(|row| row.last_mut())
+            {
+                path.truncate(254);
+            }
+        }
+        assert!(!ours.is_empty());
+        assert_eq!(theirs, ours, "{tool}");
+    }
+}
+
+#[test]
+fn counts_are_those_of_libbpf_tools() {
+    if in_vm() {
+        return;
+    }
+    let (theirs, ours, facts) = beside_libbpf("biolatency", &["-D"], Work::Io);
+    // Its headings have a blank less and its titles a tab at the end.
+    let sum = |text: &str| -> u64 {
+        let own = text
+            .split("\ndisk = ")
+            .find(|part| part.starts_with(&facts.disk))
+            .expect("the disk");
+        own.lines()
+            .filter_map(|line| {
+                line.split_once(" : ")?
+                    .1
+                    .split(' ')
+                    .next()?
+                    .parse::<u64>()
+                    .ok()
+            })
+            .sum()
+    };
+    assert_eq!(sum(&theirs), sum(&ours), "{theirs}{ours}");
+    assert!(sum(&ours) > 0);
+}
