@@ -199,8 +199,14 @@ fn short_connections_are_all_seen() {
             host.run(&command);
         });
         let ended = tool.stop().success();
-        assert_eq!(ended.lost(), 0);
-        assert_eq!(ended.lines().len(), 1 + count, "{alternative}");
+        let (shown, lost) = (ended.lines().len() - 1, ended.lost() as usize);
+        if kernel() < (7, 0) {
+            assert_eq!((shown, lost), (count, 0), "{alternative}");
+        } else {
+            // A program that is preempted is skipped for the other workload's
+            // calls, and counted.
+            assert!(shown <= count && shown + lost >= count, "{shown} {lost}");
+        }
     }
 }
 

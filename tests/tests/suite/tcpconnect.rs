@@ -532,7 +532,9 @@ fn names_are_those_that_were_asked_for() {
             }
             drop(listener);
         });
-        let rows = json.stop().success().json();
+        let mut rows = json.stop().success().json();
+        // Of others' system calls, where the kernel preempts BPF programs.
+        rows.retain(|row| row.get("lost_samples").is_none());
         let names: Vec<_> = rows.iter().map(|row| row["query"].as_str()).collect();
         let expected = ["recv2", "from3", "read4", "msg5", "msg6", "many7", "many8"]
             .map(|name| format!("{name}.example"));
