@@ -390,7 +390,7 @@ fn container_maps_select_by_the_caller() {
                     };
                     bash("bash".as_ref(), &["-c", talk]);
                     // In neither.
-                    let outside = format!("unshare --mount bash -c '{talk}{talk}'");
+                    let outside = format!("unshare --mount bash -c '{talk}; {talk}'");
                     let mut outside = Command::new("bash")
                         .args(["-c", &outside])
                         .spawn()
