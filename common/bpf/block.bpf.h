@@ -10,7 +10,7 @@
  * also in 5.10.137, and e8a676d61c07) the queue came first. Set from the
  * kernel's type information.
  */
-const volatile __u8 rq_issue_params = 1; /* before: q, rq */
+const volatile __u8 rq_issue_params = 1; /* also of block_rq_requeue; before: q, rq */
 const volatile __u8 getrq_params = 1; /* before: q, bio, rw */
 const volatile __u8 frontmerge_params = 1; /* before: q, rq, bio */
 
@@ -94,6 +94,13 @@ static __always_inline __u32 disk_dev(struct gendisk *disk)
 	return disk ? disk->major << 20 | disk->first_minor : 0;
 }
 
+static __always_inline struct gendisk *bio_disk(struct bio *bio)
+{
+	if (bpf_core_field_exists(struct bio___before_5_12, bi_disk))
+		return ((struct bio___before_5_12 *)bio)->bi_disk;
+	return ((struct bio___since_5_12 *)bio)->bi_bdev->bd_disk;
+}
+
 /* The partition or whole disk that the request is counted for, 0 for none. */
 static __always_inline __u32 rq_part_dev(struct request *rq)
 {
@@ -105,14 +112,33 @@ static __always_inline __u32 rq_part_dev(struct request *rq)
 	return rq->part ? rq->part->bd_dev : 0;
 }
 
-/*
- * The cgroup that the io controller charges the request to, that of its first
- * bio; NULL for a request without one.
- */
-static __always_inline struct cgroup *rq_cgroup(struct request *rq)
+/* The --disk filter: a device number, 0 for any; of a partition with its disk's. */
+const volatile __u32 filter_disk = 0;
+const volatile __u32 filter_part = 0;
+
+static __always_inline bool disk_matches(struct gendisk *disk)
 {
-	struct bio *bio = rq->bio;
+	return !filter_disk || disk_dev(disk) == filter_disk;
+}
+
+/* Of a request that is under way: before it, its partition is not known. */
+static __always_inline bool rq_disk_matches(struct request *rq)
+{
+	if (filter_disk && disk_dev(rq_disk(rq)) != filter_disk)
+		return false;
+	return !filter_part || rq_part_dev(rq) == filter_part;
+}
+
+/* The cgroup that the io controller charges, NULL for none. */
+static __always_inline struct cgroup *bio_cgroup(struct bio *bio)
+{
 	struct blkcg_gq *blkg = bio ? bio->bi_blkg : NULL;
 
 	return blkg ? blkg->blkcg->css.cgroup : NULL;
+}
+
+/* That of its first bio; NULL for a request without one. */
+static __always_inline struct cgroup *rq_cgroup(struct request *rq)
+{
+	return bio_cgroup(rq->bio);
 }

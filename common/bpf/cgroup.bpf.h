@@ -14,14 +14,17 @@ const volatile __u64 filter_cgroup = 0;
 
 static __always_inline __u64 cgroup_id(struct cgroup *cgroup)
 {
-	return cgroup ? BPF_CORE_READ(cgroup, kn, id) : 0;
+	struct kernfs_node *node = cgroup ? SOCK_READ(cgroup, kn) : NULL;
+
+	return node ? SOCK_READ(node, id) : 0;
 }
 
 /* Whether `cgroup` is the one of --cgroup or below it. */
 static __always_inline bool cgroup_matches(struct cgroup *cgroup)
 {
 	for (int level = 0; level < CGROUP_MAX_DEPTH && cgroup; level++) {
-		if (cgroup_id(cgroup) == filter_cgroup)
+		/* A parent has not the type of a cgroup, which cgroup_id() may ask for. */
+		if (BPF_CORE_READ(cgroup, kn, id) == filter_cgroup)
 			return true;
 		/* self is the first member, so the parent's css is the parent. */
 		cgroup = (struct cgroup *)BPF_CORE_READ(cgroup, self.parent);
@@ -29,12 +32,16 @@ static __always_inline bool cgroup_matches(struct cgroup *cgroup)
 	return false;
 }
 
-/* The cgroup v2 of the task on this CPU. */
+/* The cgroup v2 of a task … */
+static __always_inline struct cgroup *cgroup_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp);
+}
+
+/* … and of the one on this CPU. */
 static __always_inline struct cgroup *task_cgroup(void)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-
-	return BPF_CORE_READ(task, cgroups, dfl_cgrp);
+	return cgroup_of((void *)bpf_get_current_task());
 }
 
 /* The cgroup v2 that a socket was made in; NULL stands for the root. */
@@ -45,7 +52,7 @@ static __always_inline struct cgroup *sock_cgroup(struct sock *sk)
 	__u64 val;
 
 	if (bpf_core_field_exists(pointer->cgroup))
-		return BPF_CORE_READ(pointer, cgroup);
-	val = BPF_CORE_READ(word, val);
+		return SOCK_READ(pointer, cgroup);
+	val = SOCK_READ(word, val);
 	return val & 3 ? NULL : (struct cgroup *)val;
 }

@@ -11,8 +11,8 @@ struct {
 	__uint(max_entries, 2 << 20);
 } events SEC(".maps");
 
-/* User space is woken when the ring holds this much: a quarter of it. */
-const volatile __u64 ring_wakeup_bytes = 512 << 10;
+/* User space is woken when the ring holds this much: an eighth of it. */
+const volatile __u64 ring_wakeup_bytes = 256 << 10;
 
 /*
  * A wake-up costs several times as much as the event, so user space comes by
@@ -44,9 +44,11 @@ static __always_inline void event_submit(void *event)
 	bpf_ringbuf_submit(event, ring_flags());
 }
 
-/* An event that ends with a tail as long as its content: copies `size` bytes. */
-static __always_inline void event_output(void *event, __u64 size)
+/* An event that ends with a tail as long as its content: copies `size` bytes. False: lost. */
+static __always_inline bool event_output(void *event, __u64 size)
 {
-	if (bpf_ringbuf_output(&events, event, size, ring_flags()))
-		count_lost();
+	if (!bpf_ringbuf_output(&events, event, size, ring_flags()))
+		return true;
+	count_lost();
+	return false;
 }

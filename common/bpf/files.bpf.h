@@ -5,6 +5,17 @@
 #include "kernel/fs.h"
 #include "kernel/task.h"
 
+/* Whether nobody has the file open any more: the kernel is letting it go. */
+static __always_inline bool file_is_gone(struct file *file)
+{
+	struct file___f_ref *ref = (void *)file;
+	struct file___f_count *count = (void *)file;
+
+	if (bpf_core_field_exists(ref->f_ref))
+		return BPF_CORE_READ(ref, f_ref.refcnt.counter) < 0;
+	return !BPF_CORE_READ(count, f_count.counter);
+}
+
 /* The open file `fd` of the task on this CPU; NULL when there is none. */
 static __always_inline struct file *fd_file(int fd)
 {

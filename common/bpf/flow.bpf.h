@@ -35,7 +35,7 @@ _Static_assert(sizeof(struct flow) == 40, "no hidden padding");
 /* Of a full socket. */
 static __always_inline bool sock_is_tcp(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+	return SOCK_READ(sk, sk_protocol) == IPPROTO_TCP;
 }
 
 /* The TCP or UDP socket's own end as the source. Also of a request or time-wait socket. */
@@ -43,19 +43,28 @@ static __always_inline void flow_of_sock(struct flow *flow, struct sock *sk, __u
 {
 	struct sock_common *common = (struct sock_common *)sk;
 
-	flow->family = BPF_CORE_READ(common, skc_family);
+	flow->family = SOCK_READ(common, skc_family);
 	flow->proto = proto;
 	flow->pad = 0;
-	flow->sport = BPF_CORE_READ(common, skc_num);
-	flow->dport = bpf_ntohs(BPF_CORE_READ(common, skc_dport));
+	flow->sport = SOCK_READ(common, skc_num);
+	flow->dport = bpf_ntohs(SOCK_READ(common, skc_dport));
 	if (flow->family == AF_INET6) {
 		BPF_CORE_READ_INTO(&flow->saddr, common, skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO(&flow->daddr, common, skc_v6_daddr);
 	} else {
 		__builtin_memset(flow->saddr, 0, 32); /* daddr as well */
-		BPF_CORE_READ_INTO((__be32 *)flow->saddr, common, skc_rcv_saddr);
-		BPF_CORE_READ_INTO((__be32 *)flow->daddr, common, skc_daddr);
+		*(__be32 *)flow->saddr = SOCK_READ(common, skc_rcv_saddr);
+		*(__be32 *)flow->daddr = SOCK_READ(common, skc_daddr);
 	}
+}
+
+/* Of a full socket: the port also once a close has given it back. */
+static __always_inline void flow_of_inet_sock(struct flow *flow, struct sock *sk, __u8 proto)
+{
+	struct inet_sock *inet = (struct inet_sock *)sk;
+
+	flow_of_sock(flow, sk, proto);
+	flow->sport = bpf_ntohs(SOCK_READ(inet, inet_sport));
 }
 
 /*
@@ -103,13 +112,13 @@ static __always_inline bool family_matches(__u16 family)
 
 static __always_inline __u32 netns_inum(struct net *net)
 {
-	return BPF_CORE_READ(net, ns.inum);
+	return SOCK_READ(net, ns.inum);
 }
 
 /* Also of a request or time-wait socket. */
 static __always_inline struct net *sock_net(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_net.net);
+	return SOCK_READ(sk, __sk_common.skc_net.net);
 }
 
 static __always_inline bool netns_matches(struct net *net)

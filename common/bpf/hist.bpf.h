@@ -21,6 +21,25 @@ struct hist {
 	__u64 slots[HIST_SLOTS];
 };
 
+/*
+ * A histogram in parts, one per power of two (the values below HIST_SUB_SLOTS are
+ * the first): where there are many histograms, most of a whole one is zeros.
+ */
+struct hist_part {
+	__u64 total;
+	__u64 max;
+	__u64 slots[HIST_SUB_SLOTS];
+};
+
+/* A time in microseconds or, with 1000000, milliseconds. */
+static __always_inline __u64 in_units(__u64 ns, __u64 unit_ns)
+{
+	/* As compilers divide 32 bits; the kernel's emits a division, which takes longer. */
+	if (unit_ns == 1000 && ns <= 0xffffffff)
+		return ns * 274877907 >> 38;
+	return ns / unit_ns;
+}
+
 /* floor(log2(v)), 0 for 0 */
 static __always_inline __u32 log2_floor(__u64 v)
 {
@@ -62,4 +81,42 @@ static __always_inline void hist_add(struct hist *hist, __u64 value, __u64 amoun
 	__sync_fetch_and_add(&hist->total, amount);
 	if (value > hist->max)
 		hist->max = value;
+}
+
+/*
+ * The same without the cost of atomic operations, for a histogram per CPU that
+ * one program adds to: the kernel runs it once at a time on a CPU.
+ */
+static __always_inline void hist_add_this_cpu(struct hist *hist, __u64 value, __u64 amount)
+{
+	__u64 slot = hist_slot(value);
+
+	barrier_var(slot);
+	if (slot >= HIST_SLOTS)
+		slot = HIST_SLOTS - 1;
+	hist->slots[slot]++;
+	hist->total += amount;
+	if (value > hist->max)
+		hist->max = value;
+}
+
+/* `slot` is hist_slot()'s: which part of a histogram it is in … */
+static __always_inline __u32 hist_part(__u32 slot)
+{
+	return (slot < HIST_SLOTS ? slot : HIST_SLOTS - 1) / HIST_SUB_SLOTS;
+}
+
+/* … and the same as hist_add(), in that part. */
+static __always_inline void hist_part_add(struct hist_part *part, __u32 slot, __u64 value,
+					  __u64 amount)
+{
+	__u64 sub = slot < HIST_SLOTS ? slot % HIST_SUB_SLOTS : HIST_SUB_SLOTS - 1;
+
+	barrier_var(sub);
+	if (sub >= HIST_SUB_SLOTS)
+		return;
+	__sync_fetch_and_add(&part->slots[sub], 1);
+	__sync_fetch_and_add(&part->total, amount);
+	if (value > part->max)
+		part->max = value;
 }

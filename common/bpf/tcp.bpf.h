@@ -9,7 +9,7 @@
 /* The filters that a socket meets all its life, or never. */
 static __always_inline bool tcp_sock_matches(struct sock *sk)
 {
-	return family_matches(BPF_CORE_READ(sk, __sk_common.skc_family)) && sock_is_tcp(sk) &&
+	return family_matches(SOCK_READ(sk, __sk_common.skc_family)) && sock_is_tcp(sk) &&
 	       netns_matches(sock_net(sk)) && (!filter_cgroup || cgroup_matches(sock_cgroup(sk)));
 }
 
@@ -38,7 +38,7 @@ static __always_inline __u64 tcp_received(struct sock *sk, struct tcp_sock *tcp)
 {
 	__u64 received = tcp->bytes_received;
 
-	if (received && BPF_CORE_READ(sk, __sk_common.skc_flags) & 1 << SOCK_DONE)
+	if (received && SOCK_READ(sk, __sk_common.skc_flags) & 1 << SOCK_DONE)
 		received--;
 	return received;
 }

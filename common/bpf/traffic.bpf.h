@@ -20,6 +20,34 @@ static __always_inline bool moved(struct bpf_iter_meta *meta, struct sock *sk,
 				  struct tcp_sock *tcp, __u64 sent, __u64 received);
 
 /*
+ * The network namespaces that user space has walked once: their sockets of
+ * which nothing is noted are younger than that, and have carried nothing of
+ * which was told.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, __u8);
+} walked SEC(".maps");
+
+/* The last one that was asked for and found: nearly always the next one's. */
+__u32 last_walked = 0;
+
+static __always_inline bool is_walked(struct sock *sk)
+{
+	__u32 netns = netns_inum(sock_net(sk));
+
+	if (netns == last_walked)
+		return true;
+	if (!bpf_map_lookup_elem(&walked, &netns))
+		return false;
+	last_walked = netns;
+	return true;
+}
+
+/*
  * Sockets that ended without their begin or a walk having been seen: of how
  * much they carried it is not known what is new.
  */
@@ -93,29 +121,43 @@ static __always_inline void tell_traffic(struct bpf_iter_meta *meta, struct sock
 		*last = now;
 }
 
-static __always_inline int traffic_state(struct sock *sk, int newstate, enum traffic_store store)
+/* The same for a socket of a tracepoint: in most of them no program keeps anything. */
+static __always_inline struct traffic *find_traffic_of(struct sock *sk, enum traffic_store store)
+{
+	return store == TRAFFIC_IN_SOCK && !sk->sk_bpf_storage ? NULL : find_traffic(sk, store);
+}
+
+static __always_inline int traffic_state(struct sock *sk, int oldstate, int newstate,
+					 enum traffic_store store)
 {
 	struct traffic *last, none = {};
 	struct tcp_sock *tcp;
 
 	switch (newstate) {
-	case TCP_ESTABLISHED:
-		if (find_traffic(sk, store))
-			return 0;
-		/* fallthrough */
 	case TCP_SYN_SENT:
 	case TCP_SYN_RECV:
-		if (tcp_sock_matches(sk))
+	case TCP_ESTABLISHED:
+		last = find_traffic_of(sk, store);
+		if (last && newstate != TCP_ESTABLISHED)
+			*last = none; /* it connects again: the kernel's counts begin anew */
+		else if (!last && !is_walked(sk) && tcp_sock_matches(sk))
 			begin_traffic(sk, &none, store);
 		return 0;
 	case TCP_CLOSE:
-		last = find_traffic(sk, store);
+		/* Closed after a reset: all has been told. */
+		if (oldstate == TCP_CLOSE)
+			return 0;
 		tcp = bpf_skc_to_tcp_sock(sk);
 		if (!tcp)
 			return 0;
+		last = find_traffic_of(sk, store);
 		if (last)
 			tell_traffic(NULL, sk, tcp, last);
-		else if (tcp_sock_matches(sk) && (tcp_sent(tcp) || tcp_received(sk, tcp)))
+		else if (!tcp_sock_matches(sk))
+			return 0;
+		else if (is_walked(sk))
+			tell_traffic(NULL, sk, tcp, &none);
+		else if (tcp_sent(tcp) || tcp_received(sk, tcp))
 			__sync_fetch_and_add(&unwalked, 1);
 		if (last && store == TRAFFIC_IN_HASH)
 			bpf_map_delete_elem(&traffic_hash, &sk);
@@ -127,19 +169,19 @@ static __always_inline int traffic_state(struct sock *sk, int newstate, enum tra
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(traffic_end, struct sock *sk, int oldstate, int newstate)
 {
-	return traffic_state(sk, newstate, TRAFFIC_IN_SOCK);
+	return traffic_state(sk, oldstate, newstate, TRAFFIC_IN_SOCK);
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(traffic_end_hash, struct sock *sk, int oldstate, int newstate)
 {
-	return traffic_state(sk, newstate, TRAFFIC_IN_HASH);
+	return traffic_state(sk, oldstate, newstate, TRAFFIC_IN_HASH);
 }
 
 static __always_inline int walk_traffic(struct bpf_iter__tcp *ctx, enum traffic_store store)
 {
 	struct sock_common *common = ctx->sk_common;
-	struct traffic *last, now;
+	struct traffic *last, now = {};
 	struct tcp_sock *tcp;
 	struct sock *sk;
 
@@ -153,9 +195,13 @@ static __always_inline int walk_traffic(struct bpf_iter__tcp *ctx, enum traffic_
 	if (last) {
 		tell_traffic(ctx->meta, sk, tcp, last);
 	} else if (tcp_sock_matches(sk)) {
-		/* Older than the tool: what it has carried until now is history. */
-		now.sent = tcp_sent(tcp);
-		now.received = tcp_received(sk, tcp);
+		if (is_walked(sk)) {
+			tell_traffic(ctx->meta, sk, tcp, &now);
+		} else {
+			/* Older than the tool: what it has carried until now is history. */
+			now.sent = tcp_sent(tcp);
+			now.received = tcp_received(sk, tcp);
+		}
 		begin_traffic(common, &now, store);
 	}
 	return 0;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint, builder::RangedI64ValueParser, value_parser};
+use nix::unistd::User;
 
 use crate::cgroup::Cgroup;
 use crate::columns::Format;
@@ -46,6 +47,21 @@ impl General {
     /// The id of `--cgroup`'s directory, 0 without one: what BPF filters on.
     pub fn cgroup_id(&self) -> u64 {
         self.cgroup.as_ref().map_or(0, |cgroup| cgroup.id)
+    }
+}
+
+/// `-c PATH`: how libbpf-tools call `--cgroup`.
+#[derive(Args, Debug, Clone)]
+pub struct CgroupLetter {
+    /// As --cgroup
+    #[arg(short = 'c', value_name = "PATH", value_parser = Cgroup::parse, value_hint = ValueHint::DirPath, conflicts_with = "cgroup")]
+    in_cgroup: Option<Cgroup>,
+}
+
+impl CgroupLetter {
+    /// From here on it is `--cgroup`.
+    pub fn merge(&mut self, general: &mut General) {
+        general.cgroup = general.cgroup.take().or(self.in_cgroup.take());
     }
 }
 
@@ -173,6 +189,19 @@ pub fn id() -> RangedI64ValueParser<u32> {
     value_parser!(u32).range(1..=i32::MAX as i64)
 }
 
+/// A user id, also by the user's name.
+pub fn user(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(u32::MAX) => Err("no user has this id".into()), // "none", to the kernel
+        Ok(uid) => Ok(uid),
+        Err(_) => match User::from_name(text) {
+            Ok(Some(user)) => Ok(user.uid.as_raw()),
+            Ok(None) => Err("neither a user id nor the name of a user".into()),
+            Err(errno) => Err(errno.to_string()),
+        },
+    }
+}
+
 /// A whole number of seconds, 1 and up.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
@@ -204,6 +233,16 @@ mod tests {
         assert!(seconds("99999999").is_ok());
         for bad in ["0", "-1", "1.5", "a", "", "99999999999999999999"] {
             assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn users_have_ids_and_names() {
+        assert_eq!(user("0"), Ok(0));
+        assert_eq!(user("root"), Ok(0));
+        assert_eq!(user("4294967294"), Ok(u32::MAX - 1));
+        for bad in ["", "-1", "4294967295", "4294967296", "no such user"] {
+            assert!(user(bad).is_err(), "{bad}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use crate::escape::{c_bytes, printable};
+use crate::numbers::{push_fixed, push_integer, push_ip};
 
 /// What a column shows.
 pub enum Value<'a> {
@@ -54,14 +55,14 @@ impl Value<'_> {
     // Writing to a Vec cannot fail, so the results of write! are dropped.
     fn write_text(&self, out: &mut Vec<u8>) {
         let _ = match self {
-            Value::Int(v) => write!(out, "{v}"),
-            Value::Uint(v) => write!(out, "{v}"),
+            Value::Int(v) => return push_integer(*v, out),
+            Value::Uint(v) => return push_integer(*v, out),
             Value::Hex(v) => write!(out, "{v:x}"),
             Value::Octal { value, digits } => write!(out, "{value:0digits$o}"),
-            Value::Fixed { value, decimals } => write!(out, "{value:.decimals$}"),
+            Value::Fixed { value, decimals } => return push_fixed(*value, *decimals, out),
             Value::Name(bytes) => out.write_all(printable(c_bytes(bytes)).as_bytes()),
             Value::Str(text) => out.write_all(text.as_bytes()),
-            Value::Ip(ip) => write!(out, "{ip}"),
+            Value::Ip(ip) => return push_ip(*ip, out),
             Value::Bool(v) => write!(out, "{v}"),
             Value::Json(json) => out.write_all(json.as_bytes()),
             Value::Missing => Ok(()),
@@ -71,10 +72,10 @@ impl Value<'_> {
 
     fn write_json(&self, out: &mut Vec<u8>) {
         let _ = match self {
-            Value::Int(v) => write!(out, "{v}"),
-            Value::Uint(v) => write!(out, "{v}"),
-            Value::Octal { value, .. } => write!(out, "{value}"),
-            Value::Fixed { value, decimals } => write!(out, "{value:.decimals$}"),
+            Value::Int(v) => return push_integer(*v, out),
+            Value::Uint(v) => return push_integer(*v, out),
+            Value::Octal { value, .. } => return push_integer(*value, out),
+            Value::Fixed { value, decimals } => return push_fixed(*value, *decimals, out),
             Value::Hex(v) => write!(out, "\"0x{v:x}\""),
             Value::Ip(ip) => write!(out, "\"{ip}\""),
             Value::Bool(v) => write!(out, "{v}"),
@@ -91,6 +92,13 @@ impl Value<'_> {
             }
         };
     }
+}
+
+/// A name as a JSON string, for a list of them.
+pub fn json_name(name: &[u8]) -> String {
+    let mut out = Vec::new();
+    write_json_string(&String::from_utf8_lossy(name), &mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// `text` as a JSON string, with DEL and C1 escaped as well, so that JSON on a
@@ -196,12 +204,19 @@ impl<R> Column<R> {
 
     /// Brings the cell that begins at `start` to its width; its own length.
     fn pad(&self, start: usize, out: &mut Vec<u8>) -> usize {
-        let cell = String::from_utf8_lossy(out.get(start..).unwrap_or_default());
-        let length = cell.chars().count();
+        let cell = out.get(start..).unwrap_or_default();
+        let length = if cell.is_ascii() {
+            cell.len()
+        } else {
+            // Cells are UTF-8: each character has one byte that continues none.
+            cell.iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
+        };
         if self.cut && length > self.width {
-            let kept: String = cell.chars().take(self.width).collect();
-            out.truncate(start);
-            out.extend_from_slice(kept.as_bytes());
+            let kept = String::from_utf8_lossy(cell)
+                .char_indices()
+                .nth(self.width)
+                .map_or(cell.len(), |(at, _)| at);
+            out.truncate(start + kept);
         } else if length < self.width {
             let blanks = self.width - length;
             let end = out.len();
@@ -283,6 +298,7 @@ impl<R> Table<R> {
     /// `cell` writes a column's cell, or is `None` when the form lacks the column.
     fn text(&self, out: &mut Vec<u8>, cell: impl Fn(&Column<R>, &mut Vec<u8>) -> Option<()>) {
         let mut separator = "";
+        let mut full = false;
         for column in &self.columns {
             let before = out.len();
             out.extend_from_slice(separator.as_bytes());
@@ -294,8 +310,11 @@ impl<R> Table<R> {
             let length = column.pad(start, out);
             // A cell that has filled a column that no blank follows must not
             // run into its neighbour.
-            let full = column.separator.is_empty() && length >= column.width;
-            separator = if full { " " } else { column.separator };
+            if full && out.get(start) != Some(&b' ') {
+                out.insert(start, b' ');
+            }
+            full = column.separator.is_empty() && length >= column.width;
+            separator = column.separator;
         }
         out.push(b'\n');
     }
@@ -412,6 +431,22 @@ mod tests {
     }
 
     #[test]
+    fn cells_are_measured_and_cut_in_characters() {
+        let mut table = Table::new(Format::Text);
+        table
+            .add(column("N", |r: &Vec<u8>| Value::Name(r)).left(4).cut())
+            .add(column("X", |_| "x".into()));
+        let mut out = Vec::new();
+        for name in ["größe", "größ", "gr", "日本語の名"] {
+            table.row(&name.as_bytes().to_vec(), &mut out);
+        }
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "größ x\ngröß x\ngr   x\n日本語の x\n"
+        );
+    }
+
+    #[test]
     fn a_row_with_control_characters_is_one_line() {
         let mut table = Table::new(Format::Text);
         table.add(column("NAME", |r: &Vec<u8>| Value::Name(r)));
@@ -431,5 +466,18 @@ mod tests {
             table.row(&value, &mut out);
         }
         assert_eq!(out, b"1  x\n12 x\n123 x\n1234 x\n");
+    }
+
+    #[test]
+    fn what_is_aligned_right_keeps_apart_by_itself() {
+        let mut table = Table::new(Format::Text);
+        table
+            .add(column("T", |r: &u64| Value::Uint(*r)).left(2).separator(""))
+            .add(column("X", |r: &u64| Value::Uint(*r)).right(4));
+        let mut out = Vec::new();
+        for value in [1, 12, 123, 1234] {
+            table.row(&value, &mut out);
+        }
+        assert_eq!(out, b"1    1\n12  12\n123 123\n1234 1234\n");
     }
 }

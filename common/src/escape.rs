@@ -15,7 +15,8 @@ pub fn c_bytes(field: &[u8]) -> &[u8] {
 /// become U+FFFD.
 pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(bytes);
-    if !text.chars().any(char::is_control) {
+    let ordinary = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if ordinary || !text.chars().any(char::is_control) {
         return text;
     }
     let mut safe = String::with_capacity(text.len() + 8);

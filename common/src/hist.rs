@@ -6,11 +6,15 @@
 //! power of two, so that a value is known to within 1/[`SUB_SLOTS`] of itself.
 //! BCC's table is their sum per power of two.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 use libbpf_rs::{MapCore, MapFlags};
+
+use crate::columns::{Table, Value, json_field};
+use crate::maps;
 
 /// Slots per power of two in the fine layout.
 pub const SUB_SLOTS: usize = 16;
@@ -21,6 +25,22 @@ pub const SLOTS: usize = 592;
 /// Powers of two: BCC's slot `k` (from 1) holds `2^(k-1)` to `2^k - 1`, slot 1
 /// also 0.
 const LOG2_SLOTS: usize = 64;
+
+/// The unit of a latency: its name, its length in nanoseconds.
+#[derive(Clone, Copy)]
+pub struct Unit {
+    pub name: &'static str,
+    pub ns: u64,
+}
+
+pub const USECS: Unit = Unit {
+    name: "usecs",
+    ns: 1_000,
+};
+pub const MSECS: Unit = Unit {
+    name: "msecs",
+    ns: 1_000_000,
+};
 
 /// A log2 histogram.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,21 +212,39 @@ impl Default for Fine {
     }
 }
 
+/// What both start with, in the kernel's bytes: total, maximum, so many slots;
+/// and the bytes behind it.
+fn words(value: &[u8], slots: usize) -> Result<(u64, u64, impl Iterator<Item = u64> + '_, &[u8])> {
+    let Some((own, rest)) = value.split_at_checked((2 + slots) * size_of::<u64>()) else {
+        bail!("decode histogram: {} bytes", value.len());
+    };
+    let mut words = own
+        .chunks_exact(size_of::<u64>())
+        .map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
+    let total = words.next().unwrap_or_default();
+    let max = words.next().unwrap_or_default();
+    Ok((total, max, words, rest))
+}
+
 impl Fine {
     /// The histogram at the start of `value`, and the bytes behind it.
     pub fn decode(value: &[u8]) -> Result<(Self, &[u8])> {
-        let Some((own, rest)) = value.split_at_checked((2 + SLOTS) * size_of::<u64>()) else {
-            bail!("decode histogram: {} bytes", value.len());
-        };
-        let mut words = own
-            .chunks_exact(size_of::<u64>())
-            .map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
-        let hist = Self {
-            total: words.next().unwrap_or_default(),
-            max: words.next().unwrap_or_default(),
-            slots: words.collect(),
-        };
-        Ok((hist, rest))
+        let (total, max, slots, rest) = words(value, SLOTS)?;
+        let slots = slots.collect();
+        Ok((Self { total, max, slots }, rest))
+    }
+
+    /// Adds the `struct hist_part` at the start of `value`, which is the `part`th;
+    /// gives the bytes behind it.
+    pub fn add_part<'v>(&mut self, part: usize, value: &'v [u8]) -> Result<&'v [u8]> {
+        let (total, max, more, rest) = words(value, SUB_SLOTS)?;
+        self.total = self.total.wrapping_add(total);
+        self.max = self.max.max(max);
+        let slots = self.slots.iter_mut().skip(part * SUB_SLOTS);
+        for (slot, more) in slots.zip(more) {
+            *slot = slot.wrapping_add(more);
+        }
+        Ok(rest)
     }
 
     /// Adds the counts of another histogram: of another CPU, of another key.
@@ -249,11 +287,19 @@ impl Fine {
         self.slots.iter().sum()
     }
 
+    /// The slots in which something was counted: the first value, the count.
+    pub fn used(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter(|&(_, &n)| n > 0)
+            .map(|(slot, &n)| (slot_range(slot).0, n))
+    }
+
     /// As BCC's table.
     pub fn log2(&self) -> Log2 {
         let mut hist = Log2::default();
-        for (slot, &n) in self.slots.iter().enumerate() {
-            hist.add(slot_range(slot).0.checked_ilog2().unwrap_or(0) as usize, n);
+        for (value, n) in self.used() {
+            hist.add(value.checked_ilog2().unwrap_or(0) as usize, n);
         }
         hist
     }
@@ -292,6 +338,14 @@ impl Fine {
         Some(format!("{} {unit}", values.join(", ")))
     }
 
+    /// BCC's table and, if they are asked for, the line of the percentiles.
+    pub fn text(&self, unit: &str, percentiles: bool, out: &mut Vec<u8>) {
+        self.log2().text(unit, out);
+        if let Some(line) = percentiles.then(|| self.percentile_line(unit)).flatten() {
+            let _ = writeln!(out, "{line}");
+        }
+    }
+
     /// An object of the percentiles and the maximum.
     pub fn percentile_object(&self, style: Style) -> Option<String> {
         let values = self.each_percentile(|key, v| style.member(key, v))?;
@@ -316,6 +370,85 @@ impl Fine {
             })
             .collect();
         format!("[{}]", buckets.join(style.comma))
+    }
+}
+
+/// A row of a report with a histogram.
+pub trait HasHist {
+    fn hist(&self) -> &Fine;
+}
+
+/// The JSON fields `percentiles`, if they are asked for, and `data`.
+pub fn add_hist_fields<R: HasHist>(table: &mut Table<R>, percentiles: bool) {
+    if percentiles {
+        table.add(json_field("percentiles", |row: &R| {
+            let values = row.hist().percentile_object(JSON);
+            values.map_or(Value::Missing, Value::Json)
+        }));
+    }
+    table.add(json_field("data", |row: &R| {
+        Value::Json(row.hist().bucket_list(JSON))
+    }));
+}
+
+/// Histograms of a BPF hash, whose counts only grow, as those of an interval.
+pub struct Intervals<K> {
+    /// As they were last read.
+    last: BTreeMap<K, Fine>,
+}
+
+impl<K> Default for Intervals<K> {
+    fn default() -> Self {
+        Self {
+            last: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Ord + Clone> Intervals<K> {
+    /// What was counted since the last time, by key; `key_of` reads the map's.
+    pub fn take(
+        &mut self,
+        map: &impl MapCore,
+        key_of: impl Fn(&[u8]) -> Result<K>,
+    ) -> Result<BTreeMap<K, Fine>> {
+        let mut intervals = BTreeMap::new();
+        for (bytes, value) in maps::entries(map)? {
+            let key = key_of(&bytes)?;
+            let now = Fine::decode(&value)?.0;
+            let interval = self.make_room(&key, now, || {
+                let left = maps::take(map, &bytes)?;
+                left.map(|value| Ok(Fine::decode(&value)?.0)).transpose()
+            })?;
+            intervals.extend(interval.map(|interval| (key, interval)));
+        }
+        Ok(intervals)
+    }
+
+    /// As [`Self::since_last`]. What has gone quiet makes room: `take` deletes it
+    /// from the map, and gives its last value where the kernel tells.
+    pub fn make_room(
+        &mut self,
+        key: &K,
+        now: Fine,
+        take: impl FnOnce() -> Result<Option<Fine>>,
+    ) -> Result<Option<Fine>> {
+        let known = self.last.contains_key(key);
+        let mut interval = self.since_last(key, now);
+        // What is not known is just being made.
+        if interval.is_none() && known {
+            interval = take()?.and_then(|left| self.since_last(key, left));
+            self.last.remove(key);
+        }
+        Ok(interval)
+    }
+
+    /// `None`: nothing was counted.
+    pub fn since_last(&mut self, key: &K, now: Fine) -> Option<Fine> {
+        let last = self.last.entry(key.clone()).or_default();
+        let interval = now.since(last);
+        *last = now;
+        (interval.count() > 0).then_some(interval)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::kernel_types::KernelTypes;
 use crate::lost::Lost;
 use crate::probe::Probe;
 use crate::release;
+use crate::sampling::{self, Rate, first_cpu};
 use crate::tracefs::Tracefs;
 
 /// One thing that a tool has to see, and the ways to see it, best first.
@@ -91,7 +92,23 @@ impl<S> Attached<S> {
 
     /// Detaches all of it now, for a tool that goes on without.
     pub fn detach(mut self) {
+        self.stop();
+    }
+
+    /// The programs run no more; the maps stay.
+    pub fn stop(&mut self) {
         self.links.clear();
+    }
+}
+
+impl<S: Skel<'static>> Attached<S> {
+    /// Runs `program` at this rate on a CPU.
+    pub fn sample(&mut self, program: &'static str, rate: Rate, cpu: u32) -> Result<()> {
+        let found = find(self.skel.object(), program)
+            .ok_or_else(|| anyhow!("BPF object has no program {program}"))?;
+        self.links
+            .push((program, sampling::attach(&found, rate, cpu)?));
+        Ok(())
     }
 }
 
@@ -238,7 +255,7 @@ impl Way {
     fn current(&self) -> Result<&'static Alternative> {
         self.left.last().copied().ok_or_else(|| {
             anyhow!(
-                "cannot trace {}: {}; see --verbose",
+                "cannot trace {}: {}",
                 self.hook.name,
                 self.refusals.join("; ")
             )
@@ -452,6 +469,8 @@ pub fn attach_program(program: &ProgramMut<'_>) -> Result<Link> {
         .filter(|(kind, _)| ["tracepoint", "tp"].contains(kind));
     match classic {
         Some((_, event)) => attach_tracepoint(program, event),
+        // Whether it can be; how often it is to run, and where, only the tool knows.
+        None if section == "perf_event" => sampling::attach(program, Rate::NEVER, first_cpu()?),
         None => Ok(program.attach()?),
     }
 }

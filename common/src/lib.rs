@@ -9,6 +9,7 @@
 //! | [`hooks`] | loads and attaches the first alternative of each hook that works here |
 //! | [`session`] | the two shapes: a stream of events, a report per interval |
 //! | [`columns`], [`hist`] | a row or a histogram as text, CSV and JSON |
+//! | [`sampling`], [`symbols`], [`user_symbols`] | samples of the CPUs; addresses as names |
 //! | [`probe`] | what this kernel and this process can do |
 
 pub mod accept;
@@ -28,20 +29,24 @@ pub mod hist;
 pub mod hooks;
 mod kernel_types;
 pub mod lost;
+pub mod maps;
 pub mod net;
 pub mod netlink;
 pub mod netns;
+pub mod numbers;
 pub mod origin;
 pub mod output;
 pub mod probe;
 mod raw_btf;
 mod release;
+pub mod sampling;
 pub mod session;
 pub mod symbols;
 pub mod tcp_iter;
 pub mod time;
 pub mod tool;
 mod tracefs;
+pub mod user_symbols;
 mod wait;
 
 pub use anyhow;

@@ -70,8 +70,8 @@ pub const OWNER: Hook = Hook {
 /// The iterator's program: its link is for [`Owners::new`].
 pub const SOCKET_FILES: &str = "socket_files";
 
-/// `struct socket_file`: inode, comm, tgid, padding.
-const ENTRY: usize = 32;
+/// `struct socket_file`: inode, start of the process, comm, tgid, padding.
+const ENTRY: usize = 40;
 
 /// No more than 1/`SHARE` of the time is spent to go through all open files
 /// for sockets that are not known yet. What was not spent may be later, of the
@@ -84,7 +84,8 @@ const LEAST: Duration = Duration::from_millis(1);
 /// Finds the owners.
 pub struct Owners {
     files: Option<Link>,
-    by_inode: HashMap<u64, Owner>,
+    /// With the start of the process.
+    by_inode: HashMap<u64, (u64, Owner)>,
     /// Up to when the time is spent.
     spent: Instant,
     cgroups: CgroupPaths,
@@ -149,7 +150,7 @@ impl Owners {
         if !self.by_inode.contains_key(&inode) && self.spent <= Instant::now() {
             self.scan()?;
         }
-        Ok(self.by_inode.get(&inode).copied())
+        Ok(self.by_inode.get(&inode).map(|(_, owner)| *owner))
     }
 
     fn scan(&mut self) -> Result<()> {
@@ -164,10 +165,14 @@ impl Owners {
             .context("list open sockets")?;
         self.by_inode.clear();
         for entry in bytes.chunks_exact(ENTRY) {
-            if let Some((inode, owner)) = decode(entry) {
-                // Processes come in the order of their ids: of those that share
-                // a socket it is the first one's, the parent's.
-                self.by_inode.entry(inode).or_insert(owner);
+            let Some((inode, started, owner)) = decode(entry) else {
+                continue;
+            };
+            // Of those that share a socket it is the oldest one's: a child has all
+            // that its parent has until it runs its own program.
+            let holder = self.by_inode.entry(inode).or_insert((started, owner));
+            if started < holder.0 {
+                *holder = (started, owner);
             }
         }
         let saved = start.checked_sub(SAVED).unwrap_or(start);
@@ -176,12 +181,15 @@ impl Owners {
     }
 }
 
-fn decode(entry: &[u8]) -> Option<(u64, Owner)> {
+/// Inode, start, owner.
+fn decode(entry: &[u8]) -> Option<(u64, u64, Owner)> {
     let (inode, rest) = entry.split_first_chunk::<8>()?;
+    let (started, rest) = rest.split_first_chunk::<8>()?;
     let (comm, rest) = rest.split_first_chunk::<16>()?;
     let pid = rest.first_chunk::<4>()?;
     Some((
         u64::from_ne_bytes(*inode),
+        u64::from_ne_bytes(*started),
         Owner {
             pid: u32::from_ne_bytes(*pid),
             comm: *comm,
@@ -265,13 +273,14 @@ mod tests {
     #[test]
     fn entries_are_decoded() {
         let mut entry = 77u64.to_ne_bytes().to_vec();
+        entry.extend(1_000u64.to_ne_bytes());
         entry.extend(*b"sshd\0\0\0\0\0\0\0\0\0\0\0\0");
         entry.extend(5u32.to_ne_bytes());
         entry.extend([0; 4]);
         assert_eq!(entry.len(), ENTRY);
-        let (inode, owner) = decode(&entry).unwrap();
-        assert_eq!((inode, owner.pid), (77, 5));
+        let (inode, started, owner) = decode(&entry).unwrap();
+        assert_eq!((inode, started, owner.pid), (77, 1_000, 5));
         assert!(owner.comm.starts_with(b"sshd\0"));
-        assert!(decode(&entry[..20]).is_none());
+        assert!(decode(&entry[..28]).is_none());
     }
 }

@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! stdout: rows are collected and written in one call when they have arrived.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use anyhow::{Context, Result};
+
+/// Bytes per write that cost little more than the copying of them.
+const WRITE_SIZE: usize = 64 << 10;
+
+/// Whether stdout is a terminal that knows more than lines.
+pub fn is_terminal() -> bool {
+    std::env::var_os("TERM").is_some_and(|name| name != "dumb") && io::stdout().is_terminal()
+}
 
 /// Text for stdout that the next [`flush`](Output::flush) writes.
 #[derive(Default)]
@@ -21,6 +29,15 @@ impl Output {
     pub fn line(&mut self, text: &str) {
         self.pending.extend_from_slice(text.as_bytes());
         self.pending.push(b'\n');
+    }
+
+    /// Writes what is pending once it is much: the buffer stays small however
+    /// many rows come at a time.
+    pub fn flush_much(&mut self) -> Result<()> {
+        if self.pending.len() < WRITE_SIZE {
+            return Ok(());
+        }
+        self.flush()
     }
 
     /// Writes what is pending. A closed pipe is an error that

@@ -26,7 +26,7 @@ const DRAIN_BUSY: Duration = Duration::from_millis(20);
 /// How often, at most, a source is looked at after the end: what keeps coming
 /// is not waited for.
 const LAST_LOOKS: usize = 64;
-/// Records per write.
+/// Records between two looks at the signals.
 const BATCH: usize = 4096;
 /// No record takes less of the ring, with its header.
 const SMALLEST_RECORD: usize = 16;
@@ -42,6 +42,7 @@ pub struct Session {
     verbose: bool,
     duration: Option<Duration>,
     deadline: Option<Instant>,
+    interrupted: bool,
     waiter: Waiter,
     /// stdout.
     pub out: Output,
@@ -63,6 +64,7 @@ impl Session {
             verbose: general.verbose,
             duration,
             deadline: None,
+            interrupted: false,
             waiter: Waiter::new()?,
             out: Output::default(),
             child_done: None,
@@ -121,12 +123,20 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a signal has ended the session.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
     /// Waits until `until`, but no longer than `--duration` allows. True: end.
     fn wait(&mut self, until: Instant, data: Option<BorrowedFd<'_>>) -> Result<bool> {
         let end = self.deadline.filter(|&deadline| deadline <= until);
         loop {
             match self.waiter.wait(end.unwrap_or(until), data)? {
-                Wake::Stop => return Ok(true),
+                Wake::Stop => {
+                    self.interrupted = true;
+                    return Ok(true);
+                }
                 Wake::Child => {
                     if self.child_done.as_mut().is_some_and(|done| done()) {
                         return Ok(true);
@@ -314,7 +324,8 @@ struct Stream<F> {
 impl<F: FnMut(&[u8], &mut Vec<u8>) -> Result<()>> Stream<F> {
     /// The ring's callback: a negative result stops the consumption.
     fn record(&mut self, record: &[u8]) -> i32 {
-        match (self.on_record)(record, self.out.buffer()) {
+        let shown = (self.on_record)(record, self.out.buffer());
+        match shown.and_then(|()| self.out.flush_much()) {
             Ok(()) => 0,
             Err(error) => {
                 self.failed = Some(error);
@@ -324,7 +335,7 @@ impl<F: FnMut(&[u8], &mut Vec<u8>) -> Result<()>> Stream<F> {
     }
 }
 
-/// Takes up to [`BATCH`] records and writes their rows in one go.
+/// Takes up to [`BATCH`] records and writes their rows.
 fn drain<F>(ring: &RingBuffer<'_>, shared: &RefCell<Stream<F>>) -> Result<usize> {
     let taken = ring.consume_raw_n(BATCH);
     let mut stream = shared.borrow_mut();

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use blazesym::MaybeDefault;
 use blazesym::symbolize::source::{Kernel, Source};
-use blazesym::symbolize::{Input, Symbolized, Symbolizer};
+use blazesym::symbolize::{Input, Sym, Symbolizer};
 
 /// Names of kernel addresses, from `/proc/kallsyms`. The first look-up reads
 /// it, which takes some 70 ms.
@@ -15,12 +15,14 @@ pub struct KernelSymbols {
     symbolizer: Symbolizer,
     source: Source<'static>,
     known: HashMap<u64, Rc<str>>,
+    functions: HashMap<u64, Option<Rc<str>>>,
 }
 
 impl Default for KernelSymbols {
     fn default() -> Self {
         Self {
-            symbolizer: Symbolizer::new(),
+            // Names as the kernel has them.
+            symbolizer: Symbolizer::builder().enable_demangling(false).build(),
             source: Source::Kernel(Kernel {
                 // The image is seldom there, and has no modules.
                 vmlinux: MaybeDefault::None,
@@ -28,6 +30,7 @@ impl Default for KernelSymbols {
                 ..Kernel::default()
             }),
             known: HashMap::new(),
+            functions: HashMap::new(),
         }
     }
 }
@@ -39,24 +42,37 @@ impl KernelSymbols {
         if let Some(name) = self.known.get(&addr) {
             return Rc::clone(name);
         }
-        let found = self
-            .symbolizer
-            .symbolize_single(&self.source, Input::AbsAddr(addr));
-        let name: Rc<str> = match found {
-            Ok(Symbolized::Sym(sym)) => format!("{}+{:#x}", sym.name, sym.offset).into(),
-            _ => format!("{addr:#x}").into(),
+        let name: Rc<str> = match self.find(addr) {
+            Some(sym) => format!("{}+{:#x}", sym.name, sym.offset).into(),
+            None => format!("{addr:#x}").into(),
         };
         self.known.insert(addr, Rc::clone(&name));
         name
     }
 
+    /// The name alone; `None` where it is not known.
+    pub fn function(&mut self, addr: u64) -> Option<Rc<str>> {
+        if let Some(name) = self.functions.get(&addr) {
+            return name.clone();
+        }
+        let name: Option<Rc<str>> = self.find(addr).map(|sym| sym.name.into());
+        self.functions.insert(addr, name.clone());
+        name
+    }
+
+    fn find(&self, addr: u64) -> Option<Sym<'_>> {
+        let found = self
+            .symbolizer
+            .symbolize_single(&self.source, Input::AbsAddr(addr));
+        found.ok()?.into_sym()
+    }
+
     /// The frames of a record's tail, innermost first, without those of the
     /// tracing itself; empty when there is no stack.
     pub fn stack(&mut self, tail: &[u8]) -> Vec<Rc<str>> {
-        frames(tail)
-            .map(|addr| self.name(addr))
-            .skip_while(|name| is_tracing(name))
-            .collect()
+        let mut names: Vec<_> = frames(tail).map(|addr| self.name(addr)).collect();
+        names.drain(..tracing_frames(&names));
+        names
     }
 }
 
@@ -90,6 +106,16 @@ fn frames(tail: &[u8]) -> impl Iterator<Item = u64> + '_ {
         .unwrap_or_default()
         .chunks_exact(size_of::<u64>())
         .map(|frame| u64::from_ne_bytes(frame.try_into().unwrap_or_default()))
+}
+
+/// How many frames are the tracing's own.
+fn tracing_frames(names: &[Rc<str>]) -> usize {
+    // Our program has another's name if a program before it went while the list
+    // was read: the kernel finds the next one by its place in the list.
+    let runs_program = |name: &Rc<str>| name.starts_with("bpf_trace_run");
+    let own = usize::from(names.get(1).is_some_and(runs_program));
+    let others = names.iter().skip(own).take_while(|name| is_tracing(name));
+    own + others.count()
 }
 
 /// What lies between the traced function and our program, at the inner end of
@@ -170,6 +196,8 @@ mod tests {
         assert_eq!(&*symbols.name(addr), "schedule+0x0");
         assert_eq!(&*symbols.name(addr + 3), "schedule+0x3");
         assert_eq!(&*symbols.name(1), "0x1");
+        assert_eq!(symbols.function(addr + 3).as_deref(), Some("schedule"));
+        assert_eq!(symbols.function(1), None);
     }
 
     #[test]
@@ -186,6 +214,26 @@ mod tests {
         assert!(is_tracing("bpf_prog_0123456789abcdef_kfree_skb+0x1c"));
         assert!(is_tracing("bpf_trampoline_6442536832+0x43"));
         assert!(!is_tracing("kfree_skb_reason+0x5c"));
+    }
+
+    #[test]
+    fn a_program_without_a_name_is_left_out() {
+        let count = |names: &[&str]| {
+            let names: Vec<Rc<str>> = names.iter().map(|&name| name.into()).collect();
+            tracing_frames(&names)
+        };
+        let stack = [
+            "other+0xe87",
+            "bpf_trace_run2+0x34",
+            "__traceiter_kfree_skb+0x2e",
+        ];
+        assert_eq!(count(&[&stack[..], &["kfree_skb+0x75"]].concat()), 3);
+        assert_eq!(
+            count(&["bpf_prog_1+0x2", "bpf_trampoline_2+0x3", "tcp_drop+0x5"]),
+            2
+        );
+        assert_eq!(count(&["tcp_drop+0x1", "tcp_v4_rcv+0x2"]), 0);
+        assert_eq!(count(&[]), 0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result};
-use libbpf_rs::{Iter, Link};
+use libbpf_rs::{Iter, Link, MapCore, MapFlags};
 
 use crate::netns;
 use crate::probe::{Capability, Probe};
@@ -27,6 +27,8 @@ pub struct Walk {
     walked: BTreeSet<u32>,
     /// Those that could not be entered.
     refused: BTreeSet<u32>,
+    /// Those that the kernel side knows to be walked.
+    told: BTreeSet<u32>,
 }
 
 impl Walk {
@@ -39,6 +41,7 @@ impl Walk {
             only,
             walked: BTreeSet::new(),
             refused: BTreeSet::new(),
+            told: BTreeSet::new(),
         }
     }
 
@@ -76,6 +79,21 @@ impl Walk {
                 self.walked.insert(inode);
             } else {
                 self.refused.insert(inode);
+            }
+        }
+        Ok(records)
+    }
+
+    /// As [`read`](Self::read), for `common/bpf/traffic.bpf.h`, whose map `walked` is:
+    /// what carries something in these namespaces without having been met is new.
+    pub fn read_traffic(&mut self, walked: &impl MapCore) -> Result<Vec<u8>> {
+        let records = self.read()?;
+        for inode in &self.walked {
+            if !self.told.contains(inode) {
+                walked
+                    .update(&inode.to_ne_bytes(), &[1], MapFlags::ANY)
+                    .context("write map: walked")?;
+                self.told.insert(*inode);
             }
         }
         Ok(records)

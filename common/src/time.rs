@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Local, SecondsFormat, TimeDelta};
+use chrono::{DateTime, Local, SecondsFormat, TimeDelta, Utc};
 use nix::time::{ClockId, clock_gettime};
 
 /// Local wall clock now, as `HH:MM:SS`.
@@ -23,7 +23,16 @@ pub fn short_date() -> String {
 
 /// UTC now, RFC 3339 with microseconds.
 pub fn utc_now() -> String {
-    chrono::Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)
+    Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// The kernel's monotonic clock (`bpf_ktime_get_ns`) now.
+pub fn monotonic_ns() -> u64 {
+    // CLOCK_MONOTONIC always exists; a zero would only shift the stamps.
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .ok()
+        .and_then(|time| u64::try_from(time.tv_sec() * 1_000_000_000 + time.tv_nsec()).ok())
+        .unwrap_or_default()
 }
 
 /// Maps the kernel's monotonic clock (`bpf_ktime_get_ns`, nanoseconds) to UTC.
@@ -41,13 +50,11 @@ impl EventClock {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        // CLOCK_MONOTONIC always exists; a zero would only shift the stamps.
-        let mono = clock_gettime(ClockId::CLOCK_MONOTONIC)
-            .map(|t| t.tv_sec() * 1_000_000_000 + t.tv_nsec())
-            .unwrap_or_default();
+        let mono = monotonic_ns();
         Self {
-            offset_ns: i64::try_from(wall.as_nanos()).unwrap_or_default() - mono,
-            checked_ns: u64::try_from(mono).unwrap_or_default(),
+            offset_ns: i64::try_from(wall.as_nanos()).unwrap_or_default()
+                - i64::try_from(mono).unwrap_or_default(),
+            checked_ns: mono,
         }
     }
 
@@ -67,11 +74,21 @@ impl EventClock {
 
     /// RFC 3339 UTC with microseconds of the event at `ktime_ns`.
     pub fn utc(&self, ktime_ns: u64) -> String {
+        self.at(ktime_ns)
+            .to_rfc3339_opts(SecondsFormat::Micros, true)
+    }
+
+    /// Local wall clock of the event at `ktime_ns`, as `HH:MM:SS.mmm`.
+    pub fn wall_clock(&self, ktime_ns: u64) -> String {
+        let local = self.at(ktime_ns).with_timezone(&Local);
+        local.format("%H:%M:%S%.3f").to_string()
+    }
+
+    fn at(&self, ktime_ns: u64) -> DateTime<Utc> {
         let ns = i64::try_from(ktime_ns).unwrap_or_default() + self.offset_ns;
         DateTime::UNIX_EPOCH
             .checked_add_signed(TimeDelta::nanoseconds(ns))
             .unwrap_or(DateTime::UNIX_EPOCH)
-            .to_rfc3339_opts(SecondsFormat::Micros, true)
     }
 }
 
@@ -108,5 +125,7 @@ mod tests {
             checked_ns: 0,
         };
         assert_eq!(clock.utc(1_234_567), "2023-11-14T22:13:20.001234Z");
+        // The hour depends on the time zone.
+        assert!(clock.wall_clock(1_234_567).ends_with(":13:20.001"));
     }
 }

@@ -86,33 +86,44 @@ impl Tracefs {
     pub fn attach(&self, program: &ProgramMut<'_>, event: &str) -> Result<Link> {
         let mut attr = perf_event_attr {
             type_: PERF_TYPE_TRACEPOINT,
-            size: size_of::<perf_event_attr>() as u32,
             config: self.event_id(event)?,
             sample_type: u64::from(PERF_SAMPLE_RAW),
             ..Default::default()
         };
         attr.__bindgen_anon_1.sample_period = 1;
         attr.__bindgen_anon_2.wakeup_events = 1;
-        // SAFETY: perf_event_open(2) reads `attr.size` bytes of `attr` and
-        // gives a new fd; any process, CPU 0, as libbpf does: the program runs
-        // on every CPU.
-        #[allow(unsafe_code)]
-        let event = unsafe {
-            owned(libc::syscall(
-                libc::SYS_perf_event_open,
-                &raw const attr,
-                -1,
-                0,
-                -1,
-                u64::from(PERF_FLAG_FD_CLOEXEC),
-            ))
-            .context("perf_event_open")?
-        };
-        let link = program.attach_perf_event(event.as_raw_fd())?;
-        // The link owns the event now and closes it (libbpf, bpf_link_perf_detach).
-        let _ = std::os::fd::IntoRawFd::into_raw_fd(event);
-        Ok(link)
+        // CPU 0, as libbpf does: the program runs on every CPU.
+        let event = perf_event_open(&attr, 0).context("perf_event_open")?;
+        attach_to_event(program, event)
     }
+}
+
+/// An event of all processes on one CPU.
+pub fn perf_event_open(attr: &perf_event_attr, cpu: u32) -> io::Result<OwnedFd> {
+    let attr = perf_event_attr {
+        size: size_of::<perf_event_attr>() as u32,
+        ..*attr
+    };
+    // SAFETY: perf_event_open(2) reads `attr.size` bytes of `attr` and gives a new fd.
+    #[allow(unsafe_code)]
+    unsafe {
+        owned(libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attr,
+            -1,
+            cpu,
+            -1,
+            u64::from(PERF_FLAG_FD_CLOEXEC),
+        ))
+    }
+}
+
+/// The program runs whenever the event comes, as long as the link lives.
+pub fn attach_to_event(program: &ProgramMut<'_>, event: OwnedFd) -> Result<Link> {
+    let link = program.attach_perf_event(event.as_raw_fd())?;
+    // The link owns the event now and closes it (libbpf, bpf_link_perf_detach).
+    let _ = std::os::fd::IntoRawFd::into_raw_fd(event);
+    Ok(link)
 }
 
 /// # Safety

@@ -4,6 +4,7 @@
 #include "kernel/cgroup.h"
 #include "kernel/types.h"
 
+typedef __u64 sector_t; /* of 512 bytes */
 typedef __u32 dev_t; /* in the kernel: major << 20 | minor */
 
 struct gendisk {
@@ -18,6 +19,7 @@ struct request_queue___since_5_15 { /* d152c682f03c */
 
 struct block_device {
 	dev_t bd_dev;
+	struct gendisk *bd_disk;
 } CO_RE;
 
 struct blkcg {
@@ -29,17 +31,32 @@ struct blkcg_gq {
 } CO_RE;
 
 struct bio {
+	struct bio *bi_next; /* in the same request */
 	struct blkcg_gq *bi_blkg;
 } CO_RE;
+
+struct bio___since_5_12 { /* 309dca309fc3 */
+	struct block_device *bi_bdev;
+} CO_RE;
+
+struct bio___before_5_12 {
+	struct gendisk *bi_disk;
+} CO_RE;
+
+enum mq_rq_state {
+	MQ_RQ_IDLE = 0, /* the driver has it not */
+};
 
 struct request {
 	struct request_queue *q;
 	__u32 cmd_flags; /* operation, REQ_* */
 	__u32 rq_flags;
 	unsigned int __data_len; /* bytes that are still to be done */
+	sector_t __sector; /* where they begin; all ones: nowhere */
 	struct bio *bio;
 	struct block_device *part; /* the partition or whole disk it is counted for */
 	__u64 start_time_ns; /* when it was allocated; 0: nobody asked */
+	enum mq_rq_state state;
 } CO_RE;
 
 /* The request's own pointer to its disk went in Linux 5.17, f3fa33acca9f. */

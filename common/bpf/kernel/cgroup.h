@@ -15,6 +15,7 @@ struct cgroup_subsys_state {
 struct cgroup {
 	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
+	struct cgroup_root *root; /* of its hierarchy */
 } CO_RE;
 
 struct css_set {

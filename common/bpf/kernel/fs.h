@@ -36,15 +36,49 @@ struct path {
 /* include/uapi/linux/stat.h */
 enum { S_IFMT = 0170000, S_IFSOCK = 0140000 };
 
+typedef __s64 loff_t;
+
+struct super_block {
+	unsigned long s_magic;
+} CO_RE;
+
 struct inode {
 	__u16 i_mode;
+	struct super_block *i_sb;
 	unsigned long i_ino;
+	loff_t i_size;
+} CO_RE;
+
+/* What of a file, or of a block device, is in memory. */
+struct address_space {
+	struct inode *host;
+} CO_RE;
+
+struct file_ra_state {
+	loff_t prev_pos; /* where the last read ended */
 } CO_RE;
 
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	struct address_space *f_mapping;
+	loff_t f_pos;
+	struct file_ra_state f_ra;
 	void *private_data; /* of a socket: struct socket */
+} CO_RE;
+
+/* How many have it open; 0: nobody any more. */
+struct file___f_count {
+	atomic64_t f_count;
+} CO_RE;
+
+typedef struct {
+	atomic64_t refcnt;
+} CO_RE file_ref_t;
+
+/* Linux 6.13: less than 0: nobody any more. */
+struct file___f_ref {
+	file_ref_t f_ref;
 } CO_RE;
 
 struct fdtable {

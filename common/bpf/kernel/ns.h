@@ -11,6 +11,20 @@ struct mnt_namespace {
 	struct ns_common ns;
 } CO_RE;
 
+struct pid_namespace {
+	struct ns_common ns;
+} CO_RE;
+
+struct upid {
+	struct pid_namespace *ns;
+} CO_RE;
+
+/* A task's numbers: one in each namespace from the first down to its own. */
+struct pid {
+	unsigned int level;
+	struct upid numbers[];
+} CO_RE;
+
 struct net {
 	struct ns_common ns;
 } CO_RE;

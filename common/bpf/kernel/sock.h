@@ -86,7 +86,20 @@ struct sock {
 	int sk_err; /* errno, positive */
 	struct dst_entry *sk_dst_cache; /* the route */
 	struct sock_cgroup_data sk_cgrp_data;
+	struct bpf_local_storage *sk_bpf_storage; /* NULL: no BPF program keeps anything in it */
 } CO_RE;
+
+/*
+ * A field of a socket, or of what a socket's field points to. A program that
+ * gets all its sockets as typed arguments (tp_btf, fexit, iterators), and none
+ * that is a request or in time-wait, defines TYPED_FULL_SOCKS: then it is a load,
+ * not a helper's call. The verifier refuses that where it does not know the type.
+ */
+#ifdef TYPED_FULL_SOCKS
+#define SOCK_READ(from, field) ((from)->field)
+#else
+#define SOCK_READ(from, field) BPF_CORE_READ(from, field)
+#endif
 
 struct inet_sock {
 	__be16 inet_sport; /* network order; outlives skc_num, which a close clears */
@@ -104,6 +117,7 @@ struct tcp_sock {
 	__u64 bytes_retrans; /* payload that was sent again */
 	__u64 bytes_acked; /* with SYN and FIN, which have numbers of their own */
 	__u64 bytes_received; /* with the FIN */
+	__u32 rcv_nxt; /* the other end's next sequence number; 0 while it has told none */
 	__u32 srtt_us; /* in eighths */
 	__u32 total_retrans; /* segments */
 	__u32 packets_out; /* segments that are under way */

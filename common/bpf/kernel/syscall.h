@@ -18,13 +18,18 @@
 enum {
 	NR_read = 0,
 	NR_open = 2,
+	NR_pread64 = 17,
+	NR_readv = 19,
 	NR_accept = 43,
 	NR_recvfrom = 45,
 	NR_recvmsg = 47,
+	NR_execve = 59,
 	NR_creat = 85,
 	NR_openat = 257,
 	NR_accept4 = 288,
+	NR_preadv = 295,
 	NR_recvmmsg = 299,
+	NR_execveat = 322,
 	NR_openat2 = 437,
 };
 
@@ -50,6 +55,7 @@ struct pt_regs {
 #define SYSCALL_NR orig_ax
 #define SYSCALL_ARG1 di
 #define SYSCALL_ARG2 si
+#define SYSCALL_ARG3 dx
 #define SYSCALL_ARG5 r8
 #define function_result(regs) ((long)(regs)->ax)
 
@@ -68,11 +74,16 @@ static __always_inline bool in_compat_syscall(void)
 enum {
 	NR_openat = 56,
 	NR_read = 63,
+	NR_readv = 65,
+	NR_pread64 = 67,
+	NR_preadv = 69,
 	NR_accept = 202,
 	NR_recvfrom = 207,
 	NR_recvmsg = 212,
+	NR_execve = 221,
 	NR_accept4 = 242,
 	NR_recvmmsg = 243,
+	NR_execveat = 281,
 	NR_openat2 = 437,
 };
 
@@ -92,6 +103,7 @@ struct pt_regs {
 #define SYSCALL_NR syscallno
 #define SYSCALL_ARG1 orig_x0
 #define SYSCALL_ARG2 regs[1]
+#define SYSCALL_ARG3 regs[2]
 #define SYSCALL_ARG5 regs[4]
 #define function_result(regs) ((long)(regs)->regs[0])
 
