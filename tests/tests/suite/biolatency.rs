@@ -19,17 +19,7 @@ fn workload(kind: &str, device: &LoopDevice, count: u32) {
 fn mixed(device: &LoopDevice) {
     workload("reads", device, 400);
     workload("writes", device, 300);
-    let file = std::fs::File::options()
-        .write(true)
-        .open(&device.path)
-        .expect("open the device");
-    std::os::unix::fs::FileExt::write_all_at(&file, b"cached", 0).expect("write");
-    file.sync_all().expect("flush");
-    let discard = Command::new("blkdiscard")
-        .args(["-l", "65536"])
-        .arg(&device.path)
-        .status();
-    assert!(discard.expect("blkdiscard").success());
+    device.write_flush_discard();
 }
 
 fn count(report: &Value) -> u64 {
@@ -274,6 +264,81 @@ fn intervals_do_not_overlap() {
     let reports = tool.stop().success().json();
     assert!(reports.len() >= 3, "{reports:#?}");
     assert_eq!(reports.iter().map(count).sum::<u64>(), done);
+}
+
+/// The lines of a heatmap: COUNT, and what is in the cells.
+fn heatmap_rows(text: &str) -> Vec<(u64, String)> {
+    let cells = text.lines().filter_map(|line| line.split_once('|'));
+    cells
+        .map(|(before, cells)| {
+            let count = before.split_whitespace().nth(1).expect("a count");
+            (count.parse().expect("a number"), cells.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn a_heatmap_has_a_line_per_interval() {
+    let device = LoopDevice::new(4 << 20);
+    let args = ["--heatmap", "--percentiles", "-d", device.name()];
+    let tool = Tool::start("biolatency", &args);
+    let before = completed_ios(device.name());
+    workload("reads", &device, 1000);
+    let done = completed_ios(device.name()) - before;
+    // The interval with the last of them is over, and one more.
+    let shown = |line: &str| !line.contains("COUNT") && line.contains('|');
+    tool.wait_for_line(|line| shown(line) && !line.contains("p50"));
+    let ended = tool.stop().success();
+    assert_eq!(ended.lost(), 0);
+    let lines = ended.lines();
+    assert_eq!(lines[0], BANNER);
+    assert!(lines[1].starts_with("I/Os in a cell: . 1+  : 4+  "));
+    assert!(lines[2].starts_with("TIME        COUNT  0       16us    256us   4ms "));
+    let rows = heatmap_rows(&ended.stdout);
+    assert_eq!(rows.iter().map(|row| row.0).sum::<u64>(), done);
+    for (count, cells) in rows {
+        let (cells, about) = cells.split_once('|').expect("the end of the cells");
+        assert_eq!(cells.len(), 48, "{cells:?}");
+        // A mark is of so many I/Os, and of fewer than four times as many.
+        let least = |mark| 1u64 << (2 * ".:-=+*#%@".find(mark).expect("a mark"));
+        let least: u64 = cells.chars().filter(|&cell| cell != ' ').map(least).sum();
+        assert!(least <= count && count <= 4 * least, "{count}: {cells:?}");
+        assert_eq!(about.starts_with(" p50 = "), count > 0, "{about:?}");
+    }
+    assert!(!ended.stdout.contains('\x1b'));
+}
+
+/// The header and, in cells that are used, colours: on a terminal that has them.
+#[test]
+fn a_heatmap_has_colours_on_a_terminal() {
+    let device = LoopDevice::new(4 << 20);
+    // Reads until the tool has ended.
+    let commands = format!(
+        "{} --heatmap -D 2 1 & while kill -0 $!; do {} reads {} 50; done 2>&-",
+        bin("biolatency").display(),
+        bin("bpfcc-workload").display(),
+        device.path.display()
+    );
+    let shown = |term: &str, no_color: &str| {
+        let mut script = Command::new("script");
+        script
+            .args(["-qec", &format!("{commands}; true"), "/dev/null"])
+            .env("TERM", term)
+            .env("NO_COLOR", no_color)
+            .stdin(std::process::Stdio::null());
+        let shown = run_command(script).success().stdout;
+        let disk = format!("| disk = {}", device.name());
+        let row = shown.lines().find(|line| line.contains(&disk));
+        row.unwrap_or_else(|| panic!("no row: {shown}")).to_owned()
+    };
+    let row = shown("xterm-256color", "");
+    assert!(
+        row.contains("\x1b[38;5;252;48;5;") && row.contains("\x1b[0m"),
+        "{row:?}"
+    );
+    for (term, no_color) in [("xterm-256color", "1"), ("dumb", "")] {
+        assert!(!shown(term, no_color).contains('\x1b'));
+    }
 }
 
 #[test]

@@ -2,22 +2,26 @@
 //! `biolatency`: the latency of block I/O as histograms.
 
 mod counts;
+mod heatmap;
 mod report;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
-use common::block::{Disk, RequestNames};
+use common::block::{Disk, RequestLayout, RequestNames};
 use common::btf::KernelBtf;
 use common::cli::{General, Interval, RunTime};
+use common::hist::{MSECS, USECS};
 use common::hooks::{Alternative, Hook};
 use common::session::Session;
 use common::tool::Tool;
-use common::{bpf_object, bpf_skeleton, event};
+use common::{bpf_object, bpf_skeleton, event, request_filter};
 
 use counts::Counts;
-use report::{Form, MSECS, Report, USECS};
+use heatmap::Heatmap;
+use report::{Form, Report};
 use skel::types::{biolatency_disk, biolatency_key};
 use skel::{BiolatencySkel, BiolatencySkelBuilder, OpenBiolatencySkel};
 
@@ -39,6 +43,7 @@ Examples:
   biolatency -d sda1            only the partition sda1
   biolatency -j                 print a dictionary
   biolatency -e                 show extension summary (total, average)
+  biolatency --heatmap          a line per second, marks by latency
   biolatency --percentiles 1    p50, p90, p99, p99.9 and max as well")]
 pub struct Args {
     /// Include the time of day (HH:MM:SS)
@@ -77,6 +82,11 @@ pub struct Args {
     #[arg(short = 'j', conflicts_with = "json")]
     dict: bool,
 
+    /// A line per interval (1 second if none is given) with a mark for each range of
+    /// latencies, by how many I/Os there were; in colours on a terminal
+    #[arg(long, conflicts_with_all = ["dict", "json", "extension"])]
+    heatmap: bool,
+
     /// Only this disk or partition: a name below /dev
     #[arg(short, long, value_parser = Disk::parse)]
     disk: Option<Disk>,
@@ -94,7 +104,7 @@ pub struct Args {
 /// tp_btf needs no tracefs and works without trampolines and kprobes.
 const ISSUE: Hook = Hook {
     name: "issue",
-    alternatives: &[Alternative::new("tp_btf", &["issue", "complete"]).maps(&["start"])],
+    alternatives: &[Alternative::new("tp_btf", &["issue", "complete"]).maps(&["start", "stamps"])],
 };
 
 /// `-Q`. The tracepoint came with Linux 6.5 (5a80bd075f3b). The kernel's own
@@ -103,7 +113,8 @@ const ISSUE: Hook = Hook {
 const QUEUE: Hook = Hook {
     name: "queue",
     alternatives: &[
-        Alternative::new("block_io_start", &["io_start", "complete_queued"]).maps(&["start"]),
+        Alternative::new("block_io_start", &["io_start", "complete_queued"])
+            .maps(&["start", "stamps"]),
         Alternative::new("start_time_ns", &["complete_stamped"]),
     ],
 };
@@ -126,10 +137,11 @@ impl Tool for Biolatency {
         let mut session = Session::new(name, &args.general, args.run_time.duration)?;
         let unit = if args.milliseconds { MSECS } else { USECS };
         let report = Report {
-            form: match (args.general.json, args.dict) {
-                (true, _) => Form::Json,
-                (_, true) => Form::Dict,
-                _ => Form::Text,
+            form: match () {
+                () if args.general.json => Form::Json,
+                () if args.dict => Form::Dict,
+                () if args.heatmap => Form::Heatmap(Heatmap::new(unit)),
+                () => Form::Text,
             },
             unit,
             timestamp: args.timestamp,
@@ -138,11 +150,8 @@ impl Tool for Biolatency {
             by_disk: args.disks,
             by_flags: args.flags,
         };
-        if let Some(disk) = args.disk.as_ref().filter(|disk| !disk.has_requests) {
-            session.warn(&format!(
-                "{}: does its I/O without requests, so there is nothing to time; trace the disks below it",
-                disk.name
-            ));
+        if let Some(warning) = args.disk.as_ref().and_then(Disk::warning) {
+            session.warn(&warning);
         }
         // Where the io controller is not in charge, the task is asked.
         let owner_is_task = args.general.cgroup.as_ref().is_some_and(|cgroup| {
@@ -160,9 +169,10 @@ impl Tool for Biolatency {
             hooks.push(&OWNER);
         }
 
-        let kernel = Kernel::read()?;
+        let btf = KernelBtf::load()?;
+        let layout = RequestLayout::of_kernel(&btf);
         let mut attached = session.load::<BiolatencySkelBuilder>(&hooks, |open| {
-            configure(open, &args, &kernel)?;
+            configure(open, &args, &layout)?;
             if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
                 rodata.unit_ns = unit.ns;
                 rodata.owner_is_task = owner_is_task.into();
@@ -177,22 +187,26 @@ impl Tool for Biolatency {
         attached.lost.without("issue");
         attached.lost.without("io_start");
 
-        if report.form == Form::Text {
+        if matches!(report.form, Form::Text | Form::Heatmap(_)) {
             session
                 .out
                 .line("Tracing block device I/O... Hit Ctrl-C to end.");
         }
+        if args.heatmap {
+            session.out.line(&Heatmap::legend());
+        }
+        let second = args.heatmap.then_some(Duration::from_secs(1));
         session.ready()?;
 
         let mut counts = Counts {
             by_disk: args.disks,
             by_flags: args.flags,
-            names: kernel.names,
+            names: RequestNames::of_kernel(&btf),
             last: BTreeMap::new(),
         };
         session.intervals(
             attached,
-            args.interval.interval,
+            args.interval.interval.or(second),
             args.interval.count,
             |skel: &BiolatencySkel<'_>, out| {
                 report.write(counts.take(&skel.maps)?, out);
@@ -202,48 +216,11 @@ impl Tool for Biolatency {
     }
 }
 
-/// What differs between kernels.
-struct Kernel {
-    rq_issue_params: u8,
-    getrq_params: u8,
-    frontmerge_params: u8,
-    rqf_flush_seq: Option<u32>,
-    rqf_io_stat: Option<u32>,
-    names: RequestNames,
-}
-
-impl Kernel {
-    fn read() -> Result<Self> {
-        let btf = KernelBtf::load()?;
-        let params = |event| btf.tracepoint_params(event).unwrap_or(1) as u8;
-        let flag = |bit| 1u32.checked_shl(u32::try_from(btf.enumerator(bit)?).ok()?);
-        Ok(Self {
-            rq_issue_params: params("block_rq_issue"),
-            getrq_params: params("block_getrq"),
-            frontmerge_params: params("block_bio_frontmerge"),
-            // A macro with this bit until Linux 6.11 (5f89154e8e9e).
-            rqf_flush_seq: flag("__RQF_FLUSH_SEQ"),
-            rqf_io_stat: flag("__RQF_IO_STAT"),
-            names: RequestNames::of_kernel(&btf),
-        })
-    }
-}
-
-fn configure(open: &mut OpenBiolatencySkel<'_>, args: &Args, kernel: &Kernel) -> Result<()> {
+fn configure(open: &mut OpenBiolatencySkel<'_>, args: &Args, layout: &RequestLayout) -> Result<()> {
+    request_filter!(open, layout, args.disk, args.general);
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.rq_issue_params = kernel.rq_issue_params;
-        rodata.getrq_params = kernel.getrq_params;
-        rodata.frontmerge_params = kernel.frontmerge_params;
-        rodata.rqf_flush_seq = kernel.rqf_flush_seq.unwrap_or(rodata.rqf_flush_seq);
-        rodata.rqf_io_stat = kernel.rqf_io_stat.unwrap_or(rodata.rqf_io_stat);
         rodata.by_disk = args.disks.into();
         rodata.by_flags = args.flags.into();
-        rodata.filter_cgroup = args.general.cgroup_id();
-        match &args.disk {
-            Some(disk) if disk.is_partition => rodata.filter_part = disk.dev,
-            Some(disk) => rodata.filter_disk = disk.dev,
-            None => {}
-        }
     }
     // Only the histograms that are asked for take memory.
     let is_keyed = args.disks || args.flags;

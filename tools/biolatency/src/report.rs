@@ -8,24 +8,10 @@ use std::io::Write as _;
 
 use common::columns::{Format, Table, Value, json_field};
 use common::escape::printable;
-use common::hist::{Fine, JSON, PYTHON, Style};
+use common::hist::{Fine, HasHist, PYTHON, Style, Unit, add_hist_fields};
 use common::time::{utc_now, wall_clock, wall_date};
 
-/// The unit of a latency: its name, its length in nanoseconds.
-#[derive(Clone, Copy)]
-pub struct Unit {
-    pub name: &'static str,
-    pub ns: u64,
-}
-
-pub const USECS: Unit = Unit {
-    name: "usecs",
-    ns: 1_000,
-};
-pub const MSECS: Unit = Unit {
-    name: "msecs",
-    ns: 1_000_000,
-};
+use crate::heatmap::Heatmap;
 
 /// One histogram.
 #[derive(Clone, Default)]
@@ -53,12 +39,22 @@ impl Section {
         let flags = self.flags().map(|flags| ("flags", flags.into()));
         disk.into_iter().chain(flags).collect()
     }
+
+    /// `disk = sda, flags = Read`
+    fn title(&self) -> Option<String> {
+        let names: Vec<_> = self
+            .names()
+            .iter()
+            .map(|(key, name)| format!("{key} = {name}"))
+            .collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
 }
 
 /// In which form.
-#[derive(Clone, Copy, PartialEq)]
 pub enum Form {
     Text,
+    Heatmap(Heatmap),
     Dict,
     Json,
 }
@@ -78,15 +74,17 @@ impl Report {
     /// Writes the report of one interval.
     pub fn write(&self, sections: Vec<Section>, out: &mut Vec<u8>) {
         // Writing to a Vec cannot fail.
-        if self.form == Form::Json {
-            return self.json(sections, out);
+        match &self.form {
+            Form::Json => return self.json(sections, out),
+            Form::Heatmap(heatmap) => return self.heatmap(heatmap, sections, out),
+            Form::Dict | Form::Text => {}
         }
         out.push(b'\n');
         if self.timestamp {
             let _ = writeln!(out, "{:<8}", wall_clock());
         }
         let sections = merged(sections);
-        if self.form == Form::Dict {
+        if matches!(self.form, Form::Dict) {
             let now = wall_date();
             for section in &sections {
                 self.dict(section, &now, out);
@@ -101,22 +99,31 @@ impl Report {
         }
     }
 
+    /// A line per histogram, and one where there is none: time goes on.
+    fn heatmap(&self, heatmap: &Heatmap, sections: Vec<Section>, out: &mut Vec<u8>) {
+        let now = wall_clock();
+        let mut sections = merged(sections);
+        if sections.is_empty() {
+            sections.push(Section::default());
+        }
+        for section in &sections {
+            let percentiles = self
+                .percentiles
+                .then(|| section.hist.percentile_line(self.unit.name))
+                .flatten();
+            let about: Vec<_> = [section.title(), percentiles]
+                .into_iter()
+                .flatten()
+                .collect();
+            heatmap.line(&now, &section.hist, &about.join("  "), out);
+        }
+    }
+
     fn text(&self, section: &Section, out: &mut Vec<u8>) {
-        let names: Vec<_> = section
-            .names()
-            .iter()
-            .map(|(key, name)| format!("{key} = {name}"))
-            .collect();
-        if !names.is_empty() {
-            let _ = writeln!(out, "\n{}", names.join(", "));
+        if let Some(title) = section.title() {
+            let _ = writeln!(out, "\n{title}");
         }
-        section.hist.log2().text(self.unit.name, out);
-        if !self.percentiles {
-            return;
-        }
-        if let Some(line) = section.hist.percentile_line(self.unit.name) {
-            let _ = writeln!(out, "{line}");
-        }
+        section.hist.text(self.unit.name, self.percentiles, out);
     }
 
     fn extension(&self, sections: &[Section], out: &mut Vec<u8>) {
@@ -184,15 +191,7 @@ impl Report {
             .add(json_field("total", |row| {
                 Value::Uint(row.section.hist.total / row.unit.ns)
             }));
-        if self.percentiles {
-            table.add(json_field("percentiles", |row| {
-                let values = row.section.hist.percentile_object(JSON);
-                values.map_or(Value::Missing, Value::Json)
-            }));
-        }
-        table.add(json_field("data", |row| {
-            Value::Json(row.section.hist.bucket_list(JSON))
-        }));
+        add_hist_fields(&mut table, self.percentiles);
 
         let (time, ts) = (utc_now(), wall_date());
         for section in sections {
@@ -221,6 +220,12 @@ struct Row {
     section: Section,
 }
 
+impl HasHist for Row {
+    fn hist(&self) -> &Fine {
+        &self.section.hist
+    }
+}
+
 /// Sections whose names read the same become one, at the place of the first.
 fn merged(sections: Vec<Section>) -> Vec<Section> {
     let mut merged: Vec<Section> = Vec::with_capacity(sections.len());
@@ -239,6 +244,7 @@ fn merged(sections: Vec<Section>) -> Vec<Section> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::hist::{MSECS, USECS};
 
     /// Values 5, 5 and 9, in 20 microseconds.
     fn hist() -> Fine {

@@ -2,25 +2,25 @@
 #include "block.bpf.h"
 #include "hist.bpf.h"
 #include "lost.bpf.h"
+#include "stamps.bpf.h"
 
 #include "biolatency.h"
 
 const volatile __u64 unit_ns = 1000;
 const volatile __u8 by_disk = 0;
 const volatile __u8 by_flags = 0;
-const volatile __u32 filter_disk = 0;
-const volatile __u32 filter_part = 0;
 /* --cgroup goes by the task that made the request, not by its io controller. */
 const volatile __u8 owner_is_task = 0;
 
 /*
- * When a request was issued or, with -Q, made; or COUNTED; or 0. The kernel
- * uses its requests again and again, so each keeps its entry: that is cheaper
- * than to delete it. Those of disks that are gone grow old.
+ * When a request was issued or, with -Q, made; or COUNTED; or 0: those whose
+ * slot in `stamps` is taken. The kernel uses its requests again and again, so
+ * each keeps its entry: that is cheaper than to delete it. Those of disks that
+ * are gone grow old.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 32768);
+	__uint(max_entries, 8192);
 	__type(key, struct request *);
 	__type(value, __u64);
 } start SEC(".maps");
@@ -63,9 +63,7 @@ static __always_inline bool is_owned(struct request *rq)
 
 static __always_inline bool wanted(struct request *rq)
 {
-	if (filter_disk && disk_dev(rq_disk(rq)) != filter_disk)
-		return false;
-	if (filter_part && rq_part_dev(rq) != filter_part)
+	if (!rq_disk_matches(rq))
 		return false;
 	if (filter_cgroup)
 		return owner_is_task ? is_owned(rq) : cgroup_matches(rq_cgroup(rq));
@@ -110,17 +108,16 @@ static __always_inline struct hist *find_hist(struct request *rq)
 /* By itself: older verifiers forget what a variable is that was a key. */
 static __always_inline __u64 *find_start(struct request *rq)
 {
-	return bpf_map_lookup_elem(&start, &rq);
+	__u64 *stamp = stamp_find(rq);
+
+	return stamp ?: bpf_map_lookup_elem(&start, &rq);
 }
 
 static __always_inline void begin(struct request *rq)
 {
 	__u64 now = bpf_ktime_get_ns();
-	__u64 *slot = find_start(rq);
 
-	if (slot)
-		*slot = now;
-	else if (bpf_map_update_elem(&start, &rq, &now, BPF_ANY))
+	if (!stamp_store(rq, now) && bpf_map_update_elem(&start, &rq, &now, BPF_ANY))
 		count_lost();
 }
 
@@ -129,10 +126,12 @@ static __always_inline void count(struct request *rq, __u64 start_ns)
 	__s64 delta_ns = bpf_ktime_get_ns() - start_ns;
 	struct hist *hist = find_hist(rq);
 
-	if (hist && delta_ns >= 0)
-		hist_add(hist, delta_ns / unit_ns, delta_ns);
-	else
+	if (!hist || delta_ns < 0)
 		count_lost();
+	else if (by_disk || by_flags)
+		hist_add(hist, in_units(delta_ns, unit_ns), delta_ns);
+	else
+		hist_add_this_cpu(hist, in_units(delta_ns, unit_ns), delta_ns);
 }
 
 enum from { ISSUE, START, STAMP };
