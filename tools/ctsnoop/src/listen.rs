@@ -10,7 +10,7 @@ use common::net::{Ports, is_ipv4};
 use common::origin::{Known, Origin};
 use common::output::Output;
 use common::session::{Session, Source};
-use nix::time::{ClockId, clock_gettime};
+use common::time::monotonic_ns;
 
 use crate::Args;
 use crate::ctnetlink::Listeners;
@@ -241,14 +241,6 @@ impl ListenSource {
             self.done = !summary.report(std::mem::take(counted), &stats, out);
         }
     }
-}
-
-fn monotonic_ns() -> u64 {
-    // CLOCK_MONOTONIC always exists; a zero would only shift the stamps.
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .ok()
-        .and_then(|time| u64::try_from(time.tv_sec() * 1_000_000_000 + time.tv_nsec()).ok())
-        .unwrap_or_default()
 }
 
 fn known(netns: u32) -> Known {

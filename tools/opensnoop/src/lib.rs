@@ -96,8 +96,8 @@ pub struct Args {
     #[arg(short = 'F', long)]
     full_path: bool,
 
-    /// Size of the ring buffer in pages, a power of two [default: 1024; the
-    /// classic's was 64]
+    /// Size of the ring buffer in pages, a power of two [default: 2 MiB;
+    /// the classic's was 64 pages]
     #[arg(short, long = "buffer-pages", value_name = "PAGES", value_parser = pages)]
     buffer_bytes: Option<u32>,
 
@@ -182,7 +182,7 @@ impl Tool for Opensnoop {
                 rodata.filter_flags = by_flags.flags;
                 rodata.filter_modes = by_flags.modes;
                 if let Some(bytes) = args.buffer_bytes {
-                    rodata.ring_wakeup_bytes = u64::from(bytes / 4);
+                    rodata.ring_wakeup_bytes = u64::from(bytes / 8);
                 }
             }
             if let Some(bytes) = args.buffer_bytes {

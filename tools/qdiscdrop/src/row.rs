@@ -2,7 +2,6 @@
 //! A dropped packet as a row.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +11,7 @@ use common::drop_reason::DropReasons;
 use common::escape::{c_bytes, printable};
 use common::flow::Flow;
 use common::net::protocol;
+use common::numbers::{push_integer, push_ip};
 use common::origin::{HasOrigin, Known, Owners, add_place_fields, owner_comm, owner_pid};
 use common::symbols::{KernelSymbols, stack_json, write_stack};
 use common::time::{EventClock, wall_clock};
@@ -28,8 +28,30 @@ pub struct Rows {
     reasons: DropReasons,
     symbols: KernelSymbols,
     clock: EventClock,
-    second: (u64, Rc<str>),
+    second: Last<u64, Rc<str>>,
+    reason: Last<u32, Option<Rc<str>>>,
+    why: Last<(u8, bool, u32), Rc<str>>,
+    qdisc: Last<([i8; 16], u32, u32), Rc<str>>,
     stack: bool,
+}
+
+/// What was made last, for as long as it is asked for again: in a flood, row
+/// after row is of the same qdisc and for the same reason.
+struct Last<K, V>(Option<(K, V)>);
+
+impl<K, V> Default for Last<K, V> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<K: PartialEq, V: Clone> Last<K, V> {
+    fn get(&mut self, key: K, make: impl FnOnce() -> V) -> V {
+        match &self.0 {
+            Some((last, value)) if *last == key => value.clone(),
+            _ => self.0.insert((key, make())).1.clone(),
+        }
+    }
 }
 
 struct Row {
@@ -38,7 +60,11 @@ struct Row {
     flow: Option<Flow>,
     known: Known,
     /// None: the kernel gives none
-    reason: Option<String>,
+    reason: Option<Rc<str>>,
+    /// As [`why`]
+    why: Rc<str>,
+    qdisc: Rc<str>,
+    dev: [u8; 16],
     location: Rc<str>,
     stack: Vec<Rc<str>>,
     second: Rc<str>,
@@ -59,7 +85,10 @@ impl Rows {
             reasons: std::mem::take(&mut kernel.reasons),
             symbols: KernelSymbols::default(),
             clock: EventClock::now(),
-            second: (0, "".into()),
+            second: Last::default(),
+            reason: Last::default(),
+            why: Last::default(),
+            qdisc: Last::default(),
             stack: args.stack,
         }
     }
@@ -72,10 +101,23 @@ impl Rows {
         let json = self.table.format() == Format::Json;
         let mut from = origin!(event.origin);
         from.netns = event.netns;
+        let code = event.reason;
+        let reason = self
+            .reason
+            .get(code, || reason(&mut self.reasons, code).map(Rc::from));
+        let (place, policed) = (event.r#where, event.policed != 0);
+        let of = &event.qdisc;
         let row = Row {
             flow: ip_flow(&event.flow),
             known: self.owners.complete(from)?,
-            reason: reason(&mut self.reasons, event.reason),
+            why: self.why.get((place, policed, code), || {
+                why(place, policed, reason.as_deref()).into()
+            }),
+            qdisc: self
+                .qdisc
+                .get((of.kind, of.handle, of.class), || qdisc_text(of).into()),
+            dev: name(&event.dev),
+            reason,
             location: if json {
                 self.symbols.name(event.location)
             } else {
@@ -103,10 +145,7 @@ impl Rows {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        if self.second.0 != now {
-            self.second = (now, wall_clock().into());
-        }
-        Rc::clone(&self.second.1)
+        self.second.get(now, || wall_clock().into())
     }
 }
 
@@ -157,16 +196,27 @@ pub fn flow_text(flow: Option<&Flow>) -> String {
         return "- > -".into();
     };
     let has_ports = matches!(flow.proto, 6 | 17 | 33 | 132 | 136);
-    let end = |addr: IpAddr, port: u16| match (addr, has_ports) {
-        (addr, false) => addr.to_string(),
-        (IpAddr::V4(addr), _) => format!("{addr}:{port}"),
-        (IpAddr::V6(addr), _) => format!("[{addr}]:{port}"),
-    };
-    format!(
-        "{} > {}",
-        end(flow.saddr, flow.sport),
-        end(flow.daddr, flow.dport)
-    )
+    let mut text = String::with_capacity(64);
+    for (before, addr, port) in [
+        ("", flow.saddr, flow.sport),
+        (" > ", flow.daddr, flow.dport),
+    ] {
+        text.push_str(before);
+        if !has_ports {
+            push_ip(addr, &mut text);
+            continue;
+        }
+        let [open, close] = if addr.is_ipv4() {
+            ["", ":"]
+        } else {
+            ["[", "]:"]
+        };
+        text.push_str(open);
+        push_ip(addr, &mut text);
+        text.push_str(close);
+        push_integer(port, &mut text);
+    }
+    text
 }
 
 /// The bytes of a C name.
@@ -235,7 +285,7 @@ fn table(args: &Args) -> Table<Row> {
                 .key("comm"),
         )
         .add(
-            column("DEV", |row: &Row| text(&row.event.dev).into())
+            column("DEV", |row: &Row| Value::Name(&row.dev))
                 .left(8)
                 .key("dev"),
         )
@@ -243,7 +293,7 @@ fn table(args: &Args) -> Table<Row> {
             Value::Uint(row.event.ifindex.into())
         }))
         .add(
-            column("QDISC", |row: &Row| qdisc_text(&row.event.qdisc).into())
+            column("QDISC", |row: &Row| Value::Str((&*row.qdisc).into()))
                 .left(14)
                 .json("qdisc", |row| text(&row.event.qdisc.kind).into()),
         )
@@ -323,19 +373,12 @@ fn table(args: &Args) -> Table<Row> {
                 .left(5)
                 .key("len"),
         )
-        .add(column("REASON", |row: &Row| {
-            why(
-                row.event.r#where,
-                row.event.policed != 0,
-                row.reason.as_deref(),
-            )
-            .into()
-        }))
+        .add(column("REASON", |row: &Row| Value::Str((&*row.why).into())))
         .add(json_field("where", |row| {
             place_name(row.event.r#where, row.event.policed != 0).into()
         }))
         .add(json_field("reason", |row| match &row.reason {
-            Some(reason) => Value::Str(reason.into()),
+            Some(reason) => Value::Str((&**reason).into()),
             None => Value::Missing,
         }))
         .add(json_field("location", |row| {

@@ -5,15 +5,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use common::columns::Format;
 use common::drop_reason::DropReasons;
 use common::escape::{c_bytes, printable};
 use common::event::decode;
+use common::maps::entries;
 use common::origin::{Origin, Owners};
 use common::time::{utc_now, wall_clock};
-use libbpf_rs::{MapCore, MapFlags};
 use serde_json::{Map, Value, json};
 
 use crate::row::{flow_text, handle, ip_flow, place_name, proto_name, reason, text, why};
@@ -130,14 +130,7 @@ impl Summary {
     fn lines(&mut self, maps: &QdiscdropMaps<'_>) -> Result<Vec<Line>> {
         // Several keys may turn out to be the same process.
         let mut lines = BTreeMap::<String, Line>::new();
-        for bytes in maps.sums.keys() {
-            let Some(value) = maps
-                .sums
-                .lookup(&bytes, MapFlags::ANY)
-                .context("read map: sums")?
-            else {
-                continue;
-            };
+        for (bytes, value) in entries(&maps.sums)? {
             let (sum, _) = decode::<qdiscdrop_sum>(&value)?;
             let now = (sum.packets, sum.bytes);
             let (key, _) = decode::<qdiscdrop_key>(&bytes)?;

@@ -81,8 +81,8 @@ pub struct Args {
     uid: Option<u32>,
 
     /// Count connects per source address, destination address and port, until
-    /// the end; with -L per local port as well
-    #[arg(short, long, conflicts_with_all = ["dns", "timestamp", "print_uid"])]
+    /// the end; with -L per local port as well, while -t and -U say nothing then
+    #[arg(short, long, conflicts_with = "dns")]
     count: bool,
 
     /// Include the name that the address was the DNS answer to

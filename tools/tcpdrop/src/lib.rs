@@ -151,7 +151,7 @@ impl Tool for Tcpdrop {
                 rodata.wanted_reasons = wanted.bits();
                 rodata.counting = args.count.into();
                 rodata.want_stack = (!args.count).into();
-                rodata.ring_wakeup_bytes = u64::from(RING_BYTES) / 4;
+                rodata.ring_wakeup_bytes = u64::from(RING_BYTES) / 8;
             }
             open.maps.events.set_max_entries(match args.count {
                 true => page_size(),

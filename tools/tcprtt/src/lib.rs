@@ -3,7 +3,6 @@
 
 mod report;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,13 +12,12 @@ use common::cli::{Family, General, LongPortFilter, NetFilter, seconds};
 use common::columns::Format;
 use common::event::decode;
 use common::flow::Network;
-use common::hist::{Fine, sum_percpu};
+use common::hist::{Intervals, sum_percpu};
 use common::hooks::{Alternative, Hook};
 use common::net::{Ports, address};
 use common::session::Session;
 use common::tool::Tool;
 use common::{bpf_object, bpf_skeleton, event, flow_filter, usage};
-use libbpf_rs::{MapCore as _, MapFlags};
 
 use report::{Report, Section};
 use skel::types::tcprtt_key;
@@ -167,16 +165,13 @@ impl Tool for Tcprtt {
             session.out.line("Tracing TCP RTT... Hit Ctrl-C to end.");
         }
         session.ready()?;
-        let mut times = Times {
-            by: args.by(),
-            last: BTreeMap::new(),
-        };
+        let mut times = Intervals::default();
         session.intervals(
             attached,
             args.interval,
             None,
             |skel: &TcprttSkel<'_>, out| {
-                report.write(times.take(&skel.maps)?, out);
+                report.write(take(&mut times, args.by(), &skel.maps)?, out);
                 Ok(())
             },
         )
@@ -203,50 +198,24 @@ fn configure(open: &mut OpenTcprttSkel<'_>, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The kernel's counts, which only grow, as those of an interval.
-struct Times {
+/// What was counted since the last time, by address.
+fn take(
+    times: &mut Intervals<Option<IpAddr>>,
     by: By,
-    /// As they were last read.
-    last: BTreeMap<Option<IpAddr>, Fine>,
-}
-
-impl Times {
-    /// What was counted since the last time, by address.
-    fn take(&mut self, maps: &TcprttMaps<'_>) -> Result<Vec<Section>> {
-        if self.by == By::None {
-            let now = sum_percpu(&maps.single).context("read map: single")?;
-            return Ok(self.since_last(None, now).into_iter().collect());
-        }
-        let mut sections = Vec::new();
-        for bytes in maps.keyed.keys() {
-            let value = maps
-                .keyed
-                .lookup(&bytes, MapFlags::ANY)
-                .context("read map: keyed")?;
-            let Some(value) = value else {
-                continue;
-            };
-            let (key, _) = decode::<tcprtt_key>(&bytes)?;
-            let addr = Some(address(key.family, &key.addr));
-            let (now, _) = Fine::decode(&value)?;
-            match self.since_last(addr, now) {
-                Some(section) => sections.push(section),
-                // Of an address that has gone quiet: it makes room.
-                None => {
-                    maps.keyed.delete(&bytes).context("clear map: keyed")?;
-                    self.last.remove(&addr);
-                }
-            }
-        }
-        sections.sort_by_key(|section| section.addr);
-        Ok(sections)
+    maps: &TcprttMaps<'_>,
+) -> Result<Vec<Section>> {
+    if by == By::None {
+        let now = sum_percpu(&maps.single).context("read map: single")?;
+        let hist = times.since_last(&None, now);
+        return Ok(hist
+            .map(|hist| Section { addr: None, hist })
+            .into_iter()
+            .collect());
     }
-
-    /// `None`: nothing was counted.
-    fn since_last(&mut self, addr: Option<IpAddr>, now: Fine) -> Option<Section> {
-        let last = self.last.entry(addr).or_default();
-        let hist = now.since(last);
-        *last = now;
-        (hist.count() > 0).then_some(Section { addr, hist })
-    }
+    let hists = times.take(&maps.keyed, |bytes| {
+        let (key, _) = decode::<tcprtt_key>(bytes)?;
+        Ok(Some(address(key.family, &key.addr)))
+    })?;
+    let sections = hists.into_iter().map(|(addr, hist)| Section { addr, hist });
+    Ok(sections.collect())
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use common::columns::{Format, Table, Value, json_field};
-use common::hist::{Fine, JSON};
+use common::hist::{Fine, HasHist, add_hist_fields};
 use common::time::{utc_now, wall_clock};
 
 use crate::{Args, By};
@@ -71,12 +71,7 @@ impl Report {
             let _ = write!(out, " [AVG {average}]");
         }
         out.push(b'\n');
-        section.hist.log2().text(self.unit, out);
-        if self.percentiles {
-            if let Some(line) = section.hist.percentile_line(self.unit) {
-                let _ = writeln!(out, "{line}");
-            }
-        }
+        section.hist.text(self.unit, self.percentiles, out);
     }
 
     fn average(&self, hist: &Fine) -> Option<u64> {
@@ -104,15 +99,7 @@ impl Report {
             .add(json_field("total_us", |row| {
                 Value::Uint(row.section.hist.total)
             }));
-        if self.percentiles {
-            table.add(json_field("percentiles", |row| {
-                let values = row.section.hist.percentile_object(JSON);
-                values.map_or(Value::Missing, Value::Json)
-            }));
-        }
-        table.add(json_field("data", |row| {
-            Value::Json(row.section.hist.bucket_list(JSON))
-        }));
+        add_hist_fields(&mut table, self.percentiles);
         let time = utc_now();
         for section in sections {
             let row = Row {
@@ -130,4 +117,10 @@ struct Row {
     time: String,
     unit: &'static str,
     section: Section,
+}
+
+impl HasHist for Row {
+    fn hist(&self) -> &Fine {
+        &self.section.hist
+    }
 }

@@ -74,7 +74,7 @@ pub struct Args {
 const STATE: Hook = Hook {
     name: "state",
     alternatives: &[
-        Alternative::new("tp_btf", &["set_state"]).maps(&["since"]),
+        Alternative::new("tp_btf", &["set_state"]).maps(&["since", "stamps"]),
         Alternative::new("tp_btf-hash", &["set_state_hash"]).maps(&["since_hash"]),
     ],
 };

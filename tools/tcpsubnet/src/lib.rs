@@ -147,9 +147,9 @@ const MOST_SUBNETS: usize = 256;
 const TRAFFIC: Hook = Hook {
     name: "traffic",
     alternatives: &[
-        Alternative::new("iter", &["traffic_end", "traffic_walk"]).maps(&["traffic"]),
+        Alternative::new("iter", &["traffic_end", "traffic_walk"]).maps(&["traffic", "walked"]),
         Alternative::new("iter-hash", &["traffic_end_hash", "traffic_walk_hash"])
-            .maps(&["traffic_hash"]),
+            .maps(&["traffic_hash", "walked"]),
         Alternative::new("tp_btf", &["call_send"]),
         Alternative::new("fexit", &["call_sendmsg"]).optional(&["call_sendpage"]),
     ],
@@ -190,7 +190,7 @@ impl Tool for Tcpsubnet {
             .map(|link| Walk::new(link, args.net.inode()));
         if let Some(walk) = &mut walk {
             // What was sent until now is history.
-            walk.read()?;
+            walk.read_traffic(&attached.skel.maps.walked)?;
             if let Some(line) = walk.unseen() {
                 session.warn(&line);
             }
@@ -262,7 +262,7 @@ impl Sums {
     /// Bytes since the last time, by subnet.
     fn take(&mut self, skel: &TcpsubnetSkel<'_>) -> Result<Vec<u64>> {
         if let Some(walk) = &mut self.walk {
-            walk.read()?;
+            walk.read_traffic(&skel.maps.walked)?;
         }
         let now = read_sums(skel, self.last.len())?;
         let new = now

@@ -9,10 +9,11 @@ use anyhow::{Context, Result};
 use common::event::decode;
 use common::flow::{Flow, HasFlow};
 use common::hooks::Attached;
+use common::maps::{entries, take};
 use common::origin::{HasOrigin, Known, Origin, Owners, SOCKET_FILES};
 use common::tcp_iter::Walk;
 use common::{flow, origin};
-use libbpf_rs::{MapCore, MapFlags, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{RingBuffer, RingBufferBuilder};
 
 use crate::Args;
 use crate::skel::types::{tcptop_calls, tcptop_event, tcptop_key};
@@ -59,17 +60,12 @@ impl Bytes {
                 last: HashMap::new(),
             }));
         };
-        for program in [
-            SOCKET_FILES,
-            "note_owner",
-            "traffic_walk",
-            "traffic_walk_hash",
-        ] {
+        for program in [SOCKET_FILES, "traffic_walk", "traffic_walk_hash"] {
             attached.lost.without(program);
         }
         let mut walk = Walk::new(walk, args.net.inode());
         // What was carried until now is history.
-        walk.read()?;
+        walk.read_traffic(&attached.skel.maps.walked)?;
         let records = Rc::new(RefCell::new(Vec::new()));
         let to = Rc::clone(&records);
         let mut ring = RingBufferBuilder::new();
@@ -106,7 +102,7 @@ impl Bytes {
     /// What was carried since the last time.
     pub fn take(&mut self, skel: &TcptopSkel<'_>) -> Result<Vec<Row>> {
         match self {
-            Self::Sockets(sockets) => sockets.take(),
+            Self::Sockets(sockets) => sockets.take(&skel.maps),
             Self::Calls(calls) => calls.take(&skel.maps),
         }
     }
@@ -143,8 +139,8 @@ impl Sockets {
         Ok(count)
     }
 
-    fn take(&mut self) -> Result<Vec<Row>> {
-        let records = self.walk.read()?;
+    fn take(&mut self, maps: &TcptopMaps<'_>) -> Result<Vec<Row>> {
+        let records = self.walk.read_traffic(&maps.walked)?;
         let mut rows = self.rows(&records)?;
         // Those that have ended meanwhile as well.
         self.drain()?;
@@ -194,22 +190,21 @@ pub struct Calls {
 impl Calls {
     fn take(&mut self, maps: &TcptopMaps<'_>) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
-        for bytes in maps.calls.keys() {
-            let Some(value) = maps
-                .calls
-                .lookup(&bytes, MapFlags::ANY)
-                .context("read map: calls")?
-            else {
-                continue;
-            };
+        for (bytes, value) in entries(&maps.calls)? {
             let (key, _) = decode::<tcptop_key>(&bytes)?;
-            let (count, _) = decode::<tcptop_calls>(&value)?;
-            let now = (count.sent, count.received);
-            let last = self.last.insert(bytes.clone(), now).unwrap_or_default();
-            if now == last {
+            let (mut count, _) = decode::<tcptop_calls>(&value)?;
+            let last = self.last.get(&bytes).copied().unwrap_or_default();
+            if (count.sent, count.received) == last {
                 // Without a call in a whole interval it makes room.
-                maps.calls.delete(&bytes).context("clear map: calls")?;
                 self.last.remove(&bytes);
+                // Unless there is one just now.
+                if let Some(value) = take(&maps.calls, &bytes)? {
+                    (count, _) = decode::<tcptop_calls>(&value)?;
+                }
+            } else {
+                self.last.insert(bytes, (count.sent, count.received));
+            }
+            if (count.sent, count.received) == last {
                 continue;
             }
             let origin = Origin {

@@ -5,11 +5,10 @@ mod bytes;
 mod report;
 
 use anyhow::{Result, bail};
-use clap::{Parser, ValueEnum, ValueHint, value_parser};
+use clap::{Parser, ValueEnum, value_parser};
 use common::btf::KernelBtf;
-use common::cgroup::Cgroup;
 use common::cli::{
-    ContainerMaps, Family, General, Interval, LongPortFilter, NetFilter, RunTime, id,
+    CgroupLetter, ContainerMaps, Family, General, Interval, LongPortFilter, NetFilter, RunTime, id,
 };
 use common::filters::container_maps;
 use common::hooks::{Alternative, Attached, Hook};
@@ -84,9 +83,8 @@ pub struct Args {
     #[command(flatten)]
     containers: ContainerMaps,
 
-    /// As --cgroup
-    #[arg(short = 'c', value_name = "PATH", value_parser = Cgroup::parse, value_hint = ValueHint::DirPath, conflicts_with = "cgroup")]
-    in_cgroup: Option<Cgroup>,
+    #[command(flatten)]
+    letter: CgroupLetter,
 
     #[command(flatten)]
     run_time: RunTime,
@@ -103,24 +101,15 @@ enum Sort {
     Received,
 }
 
-/// The owners' programs know who has the sockets.
-const WALK: Alternative = Alternative::new(
-    "iter",
-    &["traffic_end", "traffic_walk", "note_owner", SOCKET_FILES],
-)
-.maps(&["traffic", "sock_owners", "events"]);
+const WALK: Alternative = Alternative::new("iter", &["sock_state", "traffic_walk", SOCKET_FILES])
+    .maps(&["traffic", "walked", "sock_owners", "events"]);
 
 /// For Linux 5.10.
 const WALK_HASH: Alternative = Alternative::new(
     "iter-hash",
-    &[
-        "traffic_end_hash",
-        "traffic_walk_hash",
-        "note_owner",
-        SOCKET_FILES,
-    ],
+    &["sock_state_hash", "traffic_walk_hash", SOCKET_FILES],
 )
-.maps(&["traffic_hash", "sock_owners", "events"]);
+.maps(&["traffic_hash", "walked", "sock_owners", "events"]);
 
 const CALLS_TP: Alternative =
     Alternative::new("tp_btf", &["call_send", "call_recv"]).maps(&["calls"]);
@@ -150,7 +139,7 @@ impl Tool for Tcptop {
     type Args = Args;
 
     fn run(name: &str, mut args: Args) -> Result<()> {
-        args.general.cgroup = args.general.cgroup.or(args.in_cgroup.take());
+        args.letter.merge(&mut args.general);
         let mut session = Session::new(name, &args.general, args.run_time.duration)?;
         let mut attached = load(&session, &args)?;
         let bytes = Bytes::new(&mut attached, &args)?;

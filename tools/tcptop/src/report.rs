@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::fs;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use common::columns::{Format, Table, Value, column, json_field};
 use common::origin::{add_place_fields, owner_comm, owner_pid};
-use common::output::Output;
+use common::output::{Output, is_terminal};
 use common::time::{utc_now, wall_clock};
 
 use crate::bytes::Row;
@@ -33,10 +33,9 @@ pub struct Report {
 impl Report {
     pub fn new(args: &Args) -> Self {
         let format = args.general.format(false);
-        let terminal = std::env::var_os("TERM").is_some_and(|name| name != "dumb");
         Self {
             format,
-            clear: !args.noclear && terminal && std::io::stdout().is_terminal(),
+            clear: !args.noclear && is_terminal(),
             summary: !args.nosummary,
             sort: args.sort,
             rows: args.rows.map_or(usize::MAX, |rows| rows as usize),

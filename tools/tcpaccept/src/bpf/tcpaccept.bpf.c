@@ -11,7 +11,6 @@ const struct tcpaccept_event *unused_event __attribute__((unused));
 
 static __always_inline int accepted(struct sock *sk)
 {
-	struct inet_sock *inet = (struct inet_sock *)sk;
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct tcpaccept_event *event;
 	struct flow flow;
@@ -23,9 +22,7 @@ static __always_inline int accepted(struct sock *sk)
 	if ((family != AF_INET && family != AF_INET6) || !family_matches(family) ||
 	    !sock_is_tcp(sk) || !netns_matches(sock_net(sk)))
 		return 0;
-	flow_of_sock(&flow, sk, IPPROTO_TCP);
-	/* Of a connection that is reset already the other one is 0. */
-	flow.sport = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
+	flow_of_inet_sock(&flow, sk, IPPROTO_TCP);
 	if (!ports_match(flow.sport, flow.dport) || !flow_addrs_match(&flow))
 		return 0;
 

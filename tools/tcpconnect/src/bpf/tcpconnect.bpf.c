@@ -44,11 +44,9 @@ struct {
 /* As BCC: a v4-mapped address is IPv4, for that is what is spoken. */
 static __always_inline void flow_of_connect(struct flow *flow, struct sock *sk)
 {
-	struct inet_sock *inet = (struct inet_sock *)sk;
 	__u32 *daddr = (__u32 *)flow->daddr, *saddr = (__u32 *)flow->saddr;
 
-	flow_of_sock(flow, sk, IPPROTO_TCP);
-	flow->sport = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
+	flow_of_inet_sock(flow, sk, IPPROTO_TCP);
 	if (flow->family != AF_INET6 || daddr[0] || daddr[1] || daddr[2] != bpf_htonl(0xffff))
 		return;
 	flow->family = AF_INET;

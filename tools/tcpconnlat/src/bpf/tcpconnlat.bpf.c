@@ -86,15 +86,13 @@ static __always_inline int begin(struct sock *sk, enum store store)
 static __always_inline void show(struct sock *sk, struct start *start, enum store store,
 				 enum tcpconnlat_outcome outcome, __u32 error)
 {
-	struct inet_sock *inet = (struct inet_sock *)sk;
 	__u64 now = bpf_ktime_get_ns(), cookie = 0;
 	struct tcpconnlat_event *event;
 	struct flow flow;
 
 	if (now - start->ts_ns < min_ns)
 		return;
-	flow_of_sock(&flow, sk, IPPROTO_TCP);
-	flow.sport = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
+	flow_of_inet_sock(&flow, sk, IPPROTO_TCP);
 	if (!ports_match(flow.sport, flow.dport) || !flow_addrs_match(&flow))
 		return;
 	if (want_hist) {

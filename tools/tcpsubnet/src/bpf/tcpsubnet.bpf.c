@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+#define TYPED_FULL_SOCKS
+
 #include "calls.bpf.h"
 #include "tcpsubnet.h"
 #include "traffic.bpf.h"

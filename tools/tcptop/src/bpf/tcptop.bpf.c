@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+#define TYPED_FULL_SOCKS
+
 #include "calls.bpf.h"
 #include "events.bpf.h"
 #include "filters.bpf.h"
@@ -45,7 +47,7 @@ static __always_inline void called(struct sock *sk, __u64 sent, __u64 received)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct tcptop_key key = {}; /* older helpers leave what is behind the name */
-	struct tcptop_calls *count, none = {};
+	struct tcptop_calls *count, first = { .sent = sent, .received = received };
 
 	if ((filter_tgid && pid_tgid >> 32 != filter_tgid) || !container_matches())
 		return;
@@ -58,11 +60,12 @@ static __always_inline void called(struct sock *sk, __u64 sent, __u64 received)
 	count = bpf_map_lookup_elem(&calls, &key);
 	if (!count) {
 		if (want_all) {
-			none.cgroup_id = cgroup_id(sock_cgroup(sk));
-			none.cookie = make_cookie(sk);
+			first.cgroup_id = cgroup_id(sock_cgroup(sk));
+			first.cookie = make_cookie(sk);
 		}
-		/* Refused when another CPU has just done the same. */
-		bpf_map_update_elem(&calls, &key, &none, BPF_NOEXIST);
+		if (!bpf_map_update_elem(&calls, &key, &first, BPF_NOEXIST))
+			return;
+		/* Another CPU has just done the same, or there is no room. */
 		count = bpf_map_lookup_elem(&calls, &key);
 		if (!count) {
 			count_lost();
@@ -73,6 +76,21 @@ static __always_inline void called(struct sock *sk, __u64 sent, __u64 received)
 		__sync_fetch_and_add(&count->sent, sent);
 	else
 		__sync_fetch_and_add(&count->received, received);
+}
+
+/* One program for both. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(sock_state, struct sock *sk, int oldstate, int newstate)
+{
+	owner_state(sk, newstate);
+	return traffic_state(sk, oldstate, newstate, TRAFFIC_IN_SOCK);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(sock_state_hash, struct sock *sk, int oldstate, int newstate)
+{
+	owner_state(sk, newstate);
+	return traffic_state(sk, oldstate, newstate, TRAFFIC_IN_HASH);
 }
 
 char LICENSE[] SEC("license") = "GPL";
