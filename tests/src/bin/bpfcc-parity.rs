@@ -15,12 +15,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bpfcc_tests::parity::capture::{self, Capture};
 use bpfcc_tests::parity::cases::without_case;
 use bpfcc_tests::parity::journal::{self, Journal};
-use bpfcc_tests::parity::peer::{Ended, Peer};
+use bpfcc_tests::parity::peer::{Ended, Peer, Start};
 use bpfcc_tests::parity::work::Worker;
 use bpfcc_tests::parity::{
-    CASES, Case, Form, Mode, Run, TOOLS, compare, document, form, may_be_loss, table,
+    CASES, Case, Mode, Run, TOOLS, WITHOUT_ARGUMENTS, Work, compare, document, may_be_loss,
+    of_workload,
 };
-use bpfcc_tests::{Tool, code, command, in_mount_namespace, mount_tmpfs, run, run_command};
+use bpfcc_tests::{
+    Tool, code, command, in_mount_namespace, mount_tmpfs, run, run_command, telling,
+};
 
 const USAGE: &str =
     "usage: bpfcc-parity [--kernels 'SERIES...'] [--tools 'TOOL...'] [--no-host] [--no-vm]
@@ -34,8 +37,29 @@ case is run, on the others the default mode of each tool.";
 const KERNELS: &str = "6.1 5.10 6.12 7.2";
 /// Side by side: by the time that their classics take to start.
 const HALVES: [&[&str]; 2] = [
-    &["tcpstates", "opensnoop", "tcpdrop"],
-    &["tcpretrans", "tcpconnlat", "biolatency"],
+    &[
+        "tcpstates",
+        "opensnoop",
+        "tcpdrop",
+        "tcpaccept",
+        "tcplife",
+        "tcpsubnet",
+        "tcptracer",
+        "cachestat",
+    ],
+    &[
+        "tcpretrans",
+        "tcpconnlat",
+        "biolatency",
+        "biosnoop",
+        "bitesize",
+        "tcpconnect",
+        "tcptop",
+        "tcprtt",
+        "execsnoop",
+        "runqlat",
+        "profile",
+    ],
 ];
 /// What runs on the host's kernel with other headers lent to it: it reads no kernel structures.
 const NATIVE: &[&str] = &["tcpstates"];
@@ -43,8 +67,12 @@ const NATIVE: &[&str] = &["tcpstates"];
 const LENT: &str = "6.1";
 /// How often a case is run while the classic lacks rows.
 const TRIES: u32 = 3;
-/// How long a classic may take to compile its program in an emulated machine.
-const START: Duration = Duration::from_secs(900);
+/// How many classics share a run of their workload.
+const TOGETHER: usize = 5;
+/// How long so many classics may take to compile their programs in an emulated machine.
+const START: Duration = Duration::from_secs(1800);
+/// bpfcc in an emulated machine takes minutes to let go of its probes.
+const END: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -107,7 +135,7 @@ fn host(args: &[&str]) -> Result<bool> {
     let asked = asked(args)?;
     let mut equal = true;
     for tool in &asked.tools {
-        equal &= help(tool)?;
+        equal &= WITHOUT_ARGUMENTS.contains(&tool.as_str()) || help(tool)?;
     }
     let mut lines = Vec::new();
     if asked.on_host {
@@ -159,7 +187,7 @@ fn host(args: &[&str]) -> Result<bool> {
 
 fn classic(tool: &str) -> Command {
     let mut command = Command::new(format!("{tool}-bpfcc"));
-    command.env("PYTHONUNBUFFERED", "1");
+    command.env("PYTHONUNBUFFERED", "1").env("TERM", "linux");
     command
 }
 
@@ -350,7 +378,7 @@ fn machines(asked: &Asked) -> Result<Vec<String>> {
                         vm.args([
                             "-H",
                             "-M",
-                            "loop,null_blk",
+                            "loop,ext4,null_blk",
                             "-m",
                             "3G",
                             "-t",
@@ -413,138 +441,223 @@ fn guest(out: &Path, ids: &[&str], seconds: u32) -> Result<bool> {
         debian if debian.ends_with("-amd64") => debian.to_owned(),
         other => other.split('-').next().unwrap_or_default().to_owned(),
     };
-    let series = capture::series(&kernel);
     let seconds = if bpfcc_tests::in_vm() { seconds } else { 5 };
     let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?;
     let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
-    let version = version()?;
+    let stamp = Capture {
+        version: version()?,
+        kernel,
+        date,
+        ..Capture::default()
+    };
+    let cases = ids.iter().map(|id| {
+        let case = CASES.iter().find(|case| case.id() == *id);
+        case.with_context(|| format!("no case {id}"))
+    });
     let mut equal = true;
-    for id in ids {
-        let case = CASES
-            .iter()
-            .find(|case| case.id() == *id)
-            .with_context(|| format!("no case {id}"))?;
-        let path = Capture::path(out, &kernel, case);
-        let mut capture = Capture {
-            command: format!("{}-bpfcc {}", case.tool, case.args.join(" "))
-                .trim()
-                .to_owned(),
-            version: version.clone(),
-            kernel: kernel.clone(),
-            date: date.clone(),
-            ..Capture::default()
-        };
-        let mut tries = 0;
-        let (theirs, ours, faults, listed) = loop {
-            let (theirs, ours, journal) = side_by_side(case, seconds)?;
-            let (mut faults, mut listed) = (Vec::new(), Vec::new());
-            if let Ok(theirs) = &theirs {
-                (faults, listed) = compare(case, Mode::Live, theirs, &ours);
-                if let Some(entries) = journal {
-                    let no_ipv6 = journal::compare(&entries, &mut faults);
-                    listed.extend(no_ipv6.then_some(journal::NO_IPV6));
+    for mut left in groups(cases.collect::<Result<_>>()?) {
+        for attempt in 1..=TRIES {
+            let mut again = Vec::new();
+            for (case, sides) in left.iter().zip(side_by_side(&left, seconds)?) {
+                let verdict = Verdict::new(case, sides);
+                if attempt < TRIES && may_be_loss(&verdict.faults) {
+                    println!("    {}: the classic lacks rows; again", case.id());
+                    again.push(*case);
+                } else {
+                    equal &= verdict.faults.is_empty();
+                    verdict.record(case, out, stamp.clone())?;
                 }
             }
-            tries += 1;
-            if tries == TRIES || !may_be_loss(&faults) {
-                break (theirs, ours, faults, listed);
+            left = again;
+            if left.is_empty() {
+                break;
             }
-            println!("    {id}: the classic lacks rows; again");
-        };
-        let different = !faults.is_empty();
-        match theirs {
+        }
+    }
+    Ok(equal)
+}
+
+/// Cases that see the same run of their workload.
+fn groups(cases: Vec<&'static Case>) -> Vec<Vec<&'static Case>> {
+    let mut groups = Vec::<Vec<&Case>>::new();
+    let can_share = |case: &Case| matches!(case.work, Work::Sessions | Work::Execs) && !case.ends;
+    for case in cases {
+        match groups.last_mut() {
+            Some(group)
+                if group.len() < TOGETHER && group.iter().chain([&case]).all(|c| can_share(c)) =>
+            {
+                group.push(case);
+            }
+            _ => groups.push(vec![case]),
+        }
+    }
+    groups
+}
+
+/// What came out of one case.
+struct Verdict {
+    /// The classic's run, or why there is none.
+    theirs: Result<Run, String>,
+    ours: Run,
+    faults: Vec<String>,
+    listed: Vec<&'static str>,
+}
+
+impl Verdict {
+    fn new(case: &Case, (theirs, ours, journal): Sides) -> Self {
+        let (mut faults, mut listed) = (Vec::new(), Vec::new());
+        if let Ok(theirs) = &theirs {
+            (faults, listed) = compare(case, Mode::Live, theirs, &ours);
+            if let Some(entries) = journal {
+                let no_ipv6 = journal::compare(&entries, &mut faults);
+                listed.extend(no_ipv6.then_some(journal::NO_IPV6));
+            }
+        }
+        Self {
+            theirs,
+            ours,
+            faults,
+            listed,
+        }
+    }
+
+    /// Tells it, and writes the capture.
+    fn record(self, case: &Case, out: &Path, mut capture: Capture) -> Result<()> {
+        let id = case.id();
+        let series = capture::series(&capture.kernel);
+        capture.command = format!("{}-bpfcc {}", case.tool, case.args.join(" "))
+            .trim()
+            .to_owned();
+        match self.theirs {
             Err(why) => {
                 println!("parity {series} fails {id} {why}");
                 capture.fails = Some(why);
             }
             Ok(mut theirs) => {
-                if form(case.tool) == Form::Rows {
-                    theirs.stdout = table::of_workload(&theirs.stdout, case);
-                }
+                theirs.stdout = of_workload(&theirs.stdout, case);
                 capture.run = theirs;
-                let verdict = if different { "DIFFERENT" } else { "equal" };
-                let listed = listed
-                    .iter()
-                    .map(|id| format!(" [{id}]"))
-                    .collect::<String>();
-                println!("parity {series} {verdict} {id}{listed}");
-                for fault in &faults {
+                let verdict = if self.faults.is_empty() {
+                    "equal"
+                } else {
+                    "DIFFERENT"
+                };
+                let listed = self.listed.iter().map(|id| format!(" [{id}]"));
+                println!(
+                    "parity {series} {verdict} {id}{}",
+                    listed.collect::<String>()
+                );
+                for fault in &self.faults {
                     println!("    {}", fault.replace('\n', "\n    "));
                 }
             }
         }
-        if different {
-            equal = false;
-            // For a look at both.
-            let path = path.with_extension("different");
-            fs::create_dir_all(path.parent().context("folder")?)?;
-            let text = format!(
-                "{}\n---- ours: exit {}\n{}",
-                capture.text(),
-                ours.exit,
-                ours.stdout
-            );
-            fs::write(path, text)?;
-            continue;
-        }
+        let path = Capture::path(out, &capture.kernel, case);
         fs::create_dir_all(path.parent().context("folder")?)?;
-        let _ = fs::remove_file(path.with_extension("different"));
-        fs::write(&path, capture.text())?;
+        let different = path.with_extension("different");
+        if self.faults.is_empty() {
+            let _ = fs::remove_file(different);
+            fs::write(&path, capture.text())?;
+            return Ok(());
+        }
+        // For a look at both.
+        let text = format!(
+            "{}\n---- ours: exit {}\n{}",
+            capture.text(),
+            self.ours.exit,
+            self.ours.stdout
+        );
+        fs::write(different, text)?;
+        Ok(())
     }
-    Ok(equal)
 }
 
 /// The classic's run, ours, and journal entries.
 type Sides = (Result<Run, String>, Run, Option<Vec<String>>);
 
-/// Both tools at the same time on one workload, and what they wrote into the journal. An
-/// error of the first is why the classic does not run here.
-fn side_by_side(case: &Case, seconds: u32) -> Result<Sides> {
-    let journal = journal::is_asked(case).then(Journal::start).transpose()?;
-    let mut worker = Worker::start(case.work);
-    let args = worker.facts.fill(case.args, seconds);
-    let mut theirs = classic(case.tool);
-    theirs.args(&args);
-    let mut theirs = Peer::spawn(theirs)?;
-    let mut own = command(case.tool);
-    own.arg("--verbose").args(&args);
+/// Both tools of each case at the same time on one workload, and what they wrote into the
+/// journal. An error of the first is why the classic does not run here.
+fn side_by_side(cases: &[&Case], seconds: u32) -> Result<Vec<Sides>> {
+    let journal = cases.iter().any(|case| journal::is_asked(case));
+    let journal = journal.then(Journal::start).transpose()?;
+    let Some(first) = cases.first() else {
+        return Ok(Vec::new());
+    };
+    let mut worker = Worker::start(first.work);
     let facts = worker.facts.clone();
+    let fill = |case: &Case| facts.fill(case.args, seconds);
     let result = |ended: Ended| Run {
         stdout: ended.stdout,
         exit: ended.exit,
         facts: facts.clone(),
     };
-    if case.no_rows {
-        let mut own = command(case.tool);
-        own.args(&args).args(["--duration", "1"]);
-        let ours = run_command(own);
-        let ours = Run {
-            stdout: ours.stdout,
-            exit: code(ours.status),
-            facts: facts.clone(),
-        };
-        return Ok((Ok(result(theirs.end(START))), ours, None));
-    }
-    if !theirs.attached(START) {
-        let ended = theirs.end(Duration::ZERO);
-        return Ok((Err(why(&ended)), Run::default(), None));
-    }
-    let ours = Tool::spawn(own);
-    worker.go();
-    let ours = if case.ends {
-        ours.wait()
-    } else {
-        theirs.settle();
-        theirs.interrupt();
-        ours.stop()
-    };
-    let theirs = theirs.end(Duration::from_secs(120));
-    let ours = Run {
-        stdout: ours.stdout,
-        exit: code(ours.status),
+    let own = |ended: bpfcc_tests::Ended| Run {
+        stdout: ended.stdout,
+        exit: code(ended.status),
         facts: facts.clone(),
     };
-    Ok((Ok(result(theirs)), ours, journal.map(Journal::stop)))
+    let mut theirs = Vec::new();
+    for case in cases {
+        let mut command = classic(case.tool);
+        command.args(fill(case));
+        theirs.push(Peer::spawn(command)?);
+    }
+    if let ([case], true) = (cases, first.no_rows) {
+        let mut ours = command(case.tool);
+        ours.args(fill(case)).args(["--duration", "1"]);
+        let ours = own(run_command(ours));
+        let theirs = theirs.into_iter().map(|peer| Ok(result(peer.end(START))));
+        return Ok(theirs.map(|theirs| (theirs, ours.clone(), None)).collect());
+    }
+    // Those that run, with ours beside them.
+    let mut pairs = Vec::new();
+    for (case, mut peer) in cases.iter().zip(theirs) {
+        pairs.push(match peer.start(START) {
+            Start::Attached => Ok((case, peer)),
+            Start::Ended => Err(why(&peer.end(Duration::ZERO))),
+            Start::AttachedNothing => {
+                peer.end(Duration::ZERO);
+                Err("it attaches nothing, and waits".to_owned())
+            }
+            Start::TooLong => bail!("{}: not attached in {START:?}", case.id()),
+        });
+    }
+    let start = |case: &Case| {
+        let mut ours = command(case.tool);
+        ours.arg(telling(case.tool)).args(fill(case));
+        Tool::spawn(ours)
+    };
+    let pairs: Vec<_> = pairs
+        .into_iter()
+        .map(|pair| pair.map(|(case, peer)| (case, peer, start(case))))
+        .collect();
+    if pairs.iter().any(Result::is_ok) {
+        worker.go();
+    }
+    let pairs: Vec<_> = pairs
+        .into_iter()
+        .map(|pair| {
+            pair.map(|(case, mut peer, ours)| {
+                if case.ends {
+                    return (peer, ours.wait());
+                }
+                peer.settle();
+                peer.interrupt();
+                (peer, ours.stop())
+            })
+        })
+        .collect();
+    let runs: Vec<_> = pairs
+        .into_iter()
+        .map(|pair| match pair {
+            Err(why) => (Err(why), Run::default()),
+            Ok((peer, ours)) => (Ok(result(peer.end(END))), own(ours)),
+        })
+        .collect();
+    let mut entries = journal.map(Journal::stop);
+    let sides = runs
+        .into_iter()
+        .map(|(theirs, ours)| (theirs, ours, entries.take()));
+    Ok(sides.collect())
 }
 
 /// The line that says why a classic has failed, without the paths in it.

@@ -30,7 +30,9 @@ pub fn folder() -> PathBuf {
 pub fn all_modes(tool: &str) -> &'static str {
     match tool {
         // Debian's 6.1 has no function for its end of an I/O that can be traced.
-        "biolatency" => "5.10",
+        "biolatency" | "biosnoop" => "5.10",
+        // In 6.1 its tcp_sk() is a macro that BCC's rewriter cannot take.
+        "tcprtt" => "5.10",
         _ => "6.1",
     }
 }

@@ -8,8 +8,8 @@ use super::work::Work;
 pub struct Case {
     pub tool: &'static str,
     pub name: &'static str,
-    /// `{pid}`, `{tid}`, `{disk}`, `{maps}` stand for what the workload tells,
-    /// `{seconds}` for a time that it fits in.
+    /// `{pid}`, `{tid}`, `{disk}`, `{maps}`, `{netns}` stand for what the workload tells,
+    /// `{seconds}` for a time that it fits in, `{half}` for half of that.
     pub args: &'static [&'static str],
     pub work: Work,
     /// Ends by itself; the others with SIGINT.
@@ -127,6 +127,23 @@ pub static CASES: &[Case] = &[
         Work::Io,
     ),
     refused(case("biolatency", "disks-flags", &["-D", "-F"], Work::Io)),
+    case("biosnoop", "default", &[], Work::Sizes),
+    case("biosnoop", "disk", &["-d", "{disk}"], Work::Sizes),
+    case("biosnoop", "queue", &["-Q"], Work::Sizes),
+    case(
+        "biosnoop",
+        "pattern",
+        &["-P", "--disk", "{disk}"],
+        Work::Sizes,
+    ),
+    case("biosnoop", "all", &["-PQ", "-d", "{disk}"], Work::Sizes),
+    refused(case(
+        "biosnoop",
+        "no-disk",
+        &["-d", "nosuchdisk"],
+        Work::Sizes,
+    )),
+    case("bitesize", "default", &[], Work::Sizes),
     case("opensnoop", "default", &[], Work::Opens),
     case("opensnoop", "times", &["-T", "-U", "-e"], Work::Opens),
     case("opensnoop", "failed", &["-x", "-p", "{pid}"], Work::Opens),
@@ -162,6 +179,289 @@ pub static CASES: &[Case] = &[
         ],
         Work::Opens,
     ),
+    case("execsnoop", "default", &[], Work::Execs),
+    case("execsnoop", "times", &["-T", "-tU"], Work::Execs),
+    case("execsnoop", "fails", &["-x"], Work::Execs),
+    case("execsnoop", "quote", &["-xq"], Work::Execs),
+    case("execsnoop", "user", &["-u", "daemon", "-U"], Work::Execs),
+    case("execsnoop", "name", &["-n", "^t.[eo]$", "-x"], Work::Execs),
+    case(
+        "execsnoop",
+        "line",
+        &["-l", "/bin/[a-z]+ a .*[cg]"],
+        Work::Execs,
+    ),
+    case(
+        "execsnoop",
+        "max-args",
+        &["--max-args", "4", "-q"],
+        Work::Execs,
+    ),
+    case("execsnoop", "parent", &["-P", "{pid}"], Work::Execs),
+    case(
+        "execsnoop",
+        "maps",
+        &[
+            "--cgroupmap",
+            "{maps}/cgroups",
+            "--mntnsmap",
+            "{maps}/mounts",
+            "-x",
+        ],
+        Work::Execs,
+    ),
+    case("tcpconnect", "default", &[], Work::Sessions),
+    case(
+        "tcpconnect",
+        "columns",
+        &["-tUL", "-P", "7001,7002,7005,7009"],
+        Work::Sessions,
+    ),
+    case("tcpconnect", "ipv4", &["-4", "-p", "{pid}"], Work::Sessions),
+    case(
+        "tcpconnect",
+        "ipv6",
+        &["-6", "-u", "4711", "--print-uid"],
+        Work::Sessions,
+    ),
+    case("tcpconnect", "count", &["-c"], Work::Sessions),
+    case(
+        "tcpconnect",
+        "count-columns",
+        &["-ctUL", "--port", "7001,7002,7005"],
+        Work::Sessions,
+    ),
+    case(
+        "tcpconnect",
+        "maps",
+        &[
+            "--cgroupmap",
+            "{maps}/cgroups",
+            "--mntnsmap",
+            "{maps}/mounts",
+        ],
+        Work::Sessions,
+    ),
+    case("tcpconnect", "dns", &["-d"], Work::Sessions),
+    refused(case(
+        "tcpconnect",
+        "count-dns",
+        &["-c", "-d"],
+        Work::Sessions,
+    )),
+    case("tcpaccept", "default", &[], Work::Sessions),
+    case(
+        "tcpaccept",
+        "times",
+        &["-T", "-t", "-P", "7001,7002,7005"],
+        Work::Sessions,
+    ),
+    case("tcpaccept", "ipv4", &["-4", "-p", "{pid}"], Work::Sessions),
+    case(
+        "tcpaccept",
+        "ipv6",
+        &[
+            "-6",
+            "--cgroupmap",
+            "{maps}/cgroups",
+            "--mntnsmap",
+            "{maps}/mounts",
+        ],
+        Work::Sessions,
+    ),
+    case("tcplife", "default", &[], Work::Sessions),
+    case(
+        "tcplife",
+        "wide",
+        &["-w", "-tT", "-p", "{pid}"],
+        Work::Sessions,
+    ),
+    case("tcplife", "csv", &["-s", "-T", "-t"], Work::Sessions),
+    case(
+        "tcplife",
+        "ipv4",
+        &["-4", "-L", "7001,7005,7109"],
+        Work::Sessions,
+    ),
+    case(
+        "tcplife",
+        "ipv6",
+        &["-6", "--csv", "-D", "7002,7103,7010"],
+        Work::Sessions,
+    ),
+    case("tcptop", "default", &[], Work::Sessions),
+    case(
+        "tcptop",
+        "pid",
+        &["-C", "-S", "-p", "{pid}"],
+        Work::Sessions,
+    ),
+    ends(case(
+        "tcptop",
+        "ipv4",
+        &["-C4", "{half}", "2"],
+        Work::Sessions,
+    )),
+    case(
+        "tcptop",
+        "ipv6",
+        &[
+            "-6C",
+            "--cgroupmap",
+            "{maps}/cgroups",
+            "--mntnsmap",
+            "{maps}/mounts",
+        ],
+        Work::Sessions,
+    ),
+    case("tcprtt", "default", &[], Work::Sessions),
+    ends(case(
+        "tcprtt",
+        "interval",
+        &["-i", "{half}", "-d", "{seconds}", "-T"],
+        Work::Sessions,
+    )),
+    case(
+        "tcprtt",
+        "local",
+        &["-p", "7001", "-a", "10.99.0.1", "-b", "-me"],
+        Work::Sessions,
+    ),
+    case(
+        "tcprtt",
+        "remote",
+        &["-P", "7003", "-A", "10.99.0.1", "-B", "-e"],
+        Work::Sessions,
+    ),
+    case("tcprtt", "ipv4", &["-4", "-D", "-e"], Work::Sessions),
+    case("tcprtt", "ipv6", &["-6", "-b"], Work::Sessions),
+    case("tcpsubnet", "default", &[], Work::Sessions),
+    case(
+        "tcpsubnet",
+        "subnets",
+        &[
+            "-f",
+            "K",
+            "-i",
+            "{seconds}",
+            "10.99.0.0/32,10.99.0.0/30,0.0.0.0/0",
+        ],
+        Work::Sessions,
+    ),
+    case("tcpsubnet", "json", &["-J"], Work::Sessions),
+    case(
+        "tcpsubnet",
+        "json-kbits",
+        &["-J", "-f", "k"],
+        Work::Sessions,
+    ),
+    case("tcpsubnet", "verbose", &["-v", "-f", "b"], Work::Sessions),
+    case("tcptracer", "default", &[], Work::Sessions),
+    case("tcptracer", "time", &["-t4"], Work::Sessions),
+    case(
+        "tcptracer",
+        "verbose",
+        &["-vt", "-p", "{pid}"],
+        Work::Sessions,
+    ),
+    case(
+        "tcptracer",
+        "netns",
+        &["-N", "{netns}", "-v", "-6"],
+        Work::Sessions,
+    ),
+    case(
+        "tcptracer",
+        "maps",
+        &[
+            "--cgroupmap",
+            "{maps}/cgroups",
+            "--mntnsmap",
+            "{maps}/mounts",
+        ],
+        Work::Sessions,
+    ),
+    case("runqlat", "default", &[], Work::Waits),
+    ends(case(
+        "runqlat",
+        "interval",
+        &["-T", "-p", "{pid}", "{seconds}", "2"],
+        Work::Waits,
+    )),
+    case(
+        "runqlat",
+        "milliseconds",
+        &["-m", "--pid", "{pid}"],
+        Work::Waits,
+    ),
+    case("runqlat", "pids", &["-P", "-p", "{pid}"], Work::Waits),
+    case("runqlat", "tids", &["-L", "-T", "-p", "{pid}"], Work::Waits),
+    case(
+        "runqlat",
+        "namespaces",
+        &["--pidnss", "-p", "{pid}"],
+        Work::Waits,
+    ),
+    case(
+        "runqlat",
+        "all",
+        &["-mTL", "--pids", "--pidnss", "-p", "{pid}"],
+        Work::Waits,
+    ),
+    case("cachestat", "default", &[], Work::Pages),
+    case("cachestat", "time", &["-T"], Work::Pages),
+    case(
+        "cachestat",
+        "long-time",
+        &["--timestamp", "2"],
+        Work::Dirties,
+    ),
+    ends(case("cachestat", "count", &["{seconds}", "1"], Work::Pages)),
+    ends(case(
+        "cachestat",
+        "counts",
+        &["-T", "{half}", "2"],
+        Work::Dirties,
+    )),
+    case("cachestat", "endless", &["1", "0"], Work::Dirties),
+    case("profile", "default", &[], Work::Busy),
+    case("profile", "folded", &["-fad", "-p", "{pid}"], Work::Busy),
+    case(
+        "profile",
+        "user",
+        &["-U", "-L", "{tid}", "-F", "99"],
+        Work::Busy,
+    ),
+    case(
+        "profile",
+        "kernel",
+        &["-K", "-d", "--pid", "{pid}", "-c", "20000000"],
+        Work::Busy,
+    ),
+    case(
+        "profile",
+        "delimited",
+        &["-da", "--stack-storage-size", "8192", "-p", "{pid}"],
+        Work::Busy,
+    ),
+    case("profile", "idle", &["-I", "-C", "0"], Work::Busy),
+    case(
+        "profile",
+        "containers",
+        &[
+            "--cgroupmap",
+            "{maps}/cgroups",
+            "--mntnsmap",
+            "{maps}/mounts",
+        ],
+        Work::Busy,
+    ),
+    ends(case(
+        "profile",
+        "duration",
+        &["-f", "{seconds}"],
+        Work::Busy,
+    )),
 ];
 
 impl Case {
@@ -175,14 +475,22 @@ impl Case {
         matches!(self.work, Work::Retransmits | Work::Drops)
     }
 
-    /// Whether the options leave out other disks.
-    pub fn one_disk(&self) -> bool {
-        self.args.contains(&"{disk}") || self.args.contains(&"-D")
+    /// Whether the options leave out others' disks or connections.
+    pub fn only_ours(&self) -> bool {
+        match self.work {
+            Work::Io | Work::Sizes => self.args.contains(&"{disk}") || self.args.contains(&"-D"),
+            _ => self.args.contains(&"-a") || self.args.contains(&"-A"),
+        }
     }
 
     /// Whether the output begins with the BPF program.
     pub fn prints_source(&self) -> bool {
-        self.tool == "tcpconnlat" && self.args.contains(&"-v")
+        let option = match self.tool {
+            "tcpconnlat" => "-v",
+            "tcprtt" => "-D",
+            _ => return false,
+        };
+        self.args.contains(&option)
     }
 
     pub fn id(&self) -> String {

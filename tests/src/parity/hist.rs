@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Case, Facts, Mode};
+use super::work::WAITS;
+use super::{Case, Facts, Mode, Run, SOURCE, Work};
 
 /// Counts by the lower bound of their range.
 pub type Buckets = Vec<(u64, u64)>;
@@ -26,48 +27,58 @@ pub struct Report {
 pub struct Reports {
     pub before: Vec<String>,
     pub reports: Vec<Report>,
-    disk: String,
+    facts: Facts,
 }
 
 /// What the options ask for.
 struct Asked {
     time: bool,
     dict: bool,
+    /// An empty line before each report.
+    apart: bool,
 }
 
 impl Asked {
-    fn new(args: &[&str]) -> Self {
+    fn new(case: &Case) -> Self {
         let has = |flag: char| {
-            args.iter()
+            case.args
+                .iter()
                 .any(|arg| arg.starts_with('-') && !arg.starts_with("--") && arg.contains(flag))
         };
         Self {
             time: has('T'),
             dict: has('j'),
+            apart: case.tool != "bitesize",
         }
     }
 }
 
 impl Reports {
-    pub fn parse(stdout: &str, args: &[&str], facts: &Facts) -> Result<Self, String> {
-        let asked = Asked::new(args);
+    pub fn parse(case: &Case, run: &Run) -> Result<Self, String> {
+        let asked = Asked::new(case);
+        let stdout = &run.stdout;
         let lines: Vec<&str> = stdout.split_terminator('\n').collect();
         let mut reports = Self {
-            disk: facts.disk.clone(),
+            facts: run.facts.clone(),
             ..Self::default()
         };
-        let mut rest = lines.as_slice();
-        if let Some((first, after)) = rest.split_first().filter(|(first, _)| !first.is_empty()) {
-            reports.before.push((*first).to_owned());
-            rest = after;
-        }
+        let banner = match lines.first() {
+            _ if case.prints_source() => lines.iter().position(|line| line.starts_with(BANNER)),
+            Some(first) if !first.is_empty() => Some(0),
+            _ => None,
+        };
+        let (before, mut rest) = lines.split_at(banner.map_or(0, |at| at + 1));
+        reports.before = before.iter().map(|line| (*line).to_owned()).collect();
         while !rest.is_empty() {
             let (report, after) = parse_report(rest, &asked)?;
+            if after.len() == rest.len() {
+                return Err(format!("{:?} is no part of a report", rest.first()));
+            }
             rest = after;
             reports.reports.push(report);
         }
         let again = reports.text(&asked);
-        if again != stdout {
+        if again != *stdout {
             let line = again.lines().zip(stdout.lines()).position(|(a, b)| a != b);
             let line = line.unwrap_or_else(|| again.lines().count().min(stdout.lines().count()));
             return Err(format!(
@@ -86,7 +97,9 @@ impl Reports {
             text.push_str(&format!("{line}\n"));
         }
         for report in &self.reports {
-            text.push('\n');
+            if asked.apart {
+                text.push('\n');
+            }
             if let Some(time) = &report.time {
                 text.push_str(&format!("{time:<8}\n"));
             }
@@ -107,16 +120,33 @@ impl Reports {
         text
     }
 
-    /// Sums over all reports, of the workload's own disk where there are more.
+    /// Which of the workload's tasks a title means, the same in every run of it.
+    pub fn task(&self, title: &str) -> Option<String> {
+        let (what @ ("pid" | "tid"), id) = title.split_once(" = ")? else {
+            return None;
+        };
+        match self.facts.word(id).as_str() {
+            "other" => None,
+            word => Some(format!("{what} = (the workload's {word})")),
+        }
+    }
+
+    /// Sums over all reports, of the workload's own disk, process and threads where
+    /// there are more.
     fn sums(&self, mode: Mode) -> BTreeMap<String, BTreeMap<u64, u64>> {
         let mut sums = BTreeMap::<String, BTreeMap<u64, u64>>::new();
         for (title, buckets) in self.reports.iter().flat_map(|report| &report.sections) {
-            let title = match title.strip_prefix("disk = ") {
-                Some(disk) if disk != self.disk => continue,
-                Some(_) => "disk = (the workload's)".to_owned(),
+            let (title, _) = without_average(title);
+            let title = match title.split_once(" = ") {
+                Some(("disk", disk)) if disk != self.facts.disk => continue,
+                Some(("disk", _)) => "disk = (the workload's)".to_owned(),
+                Some(("pid" | "tid", _)) => match self.task(title) {
+                    Some(task) => task,
+                    None => continue,
+                },
                 // Since Linux 5.12 a read that is waited for says so.
-                None if mode == Mode::Capture => title.replace("Sync-Read", "Read"),
-                None => title.clone(),
+                _ if mode == Mode::Capture => title.replace("Sync-Read", "Read"),
+                _ => title.to_owned(),
             };
             let sum = sums.entry(title).or_default();
             for &(low, count) in buckets {
@@ -128,17 +158,43 @@ impl Reports {
     }
 }
 
+/// What every classic of these begins with.
+const BANNER: &str = "Tracing ";
+
+/// The same text, but a program's source.
+pub fn without_source(stdout: &str, case: &Case) -> String {
+    match stdout.find(&format!("\n{BANNER}")) {
+        Some(at) if case.prints_source() => format!("{SOURCE}{}", &stdout[at..]),
+        _ => stdout.to_owned(),
+    }
+}
+
+/// A title and the average that `-e` of tcprtt adds to it.
+pub fn without_average(title: &str) -> (&str, Option<u64>) {
+    let average = title
+        .strip_suffix(']')
+        .and_then(|title| title.split_once(" [AVG "));
+    match average.and_then(|(title, value)| Some((title, value.parse().ok()?))) {
+        Some((title, value)) => (title, Some(value)),
+        None => (title, None),
+    }
+}
+
 fn parse_report<'a>(
     lines: &'a [&'a str],
     asked: &Asked,
 ) -> Result<(Report, &'a [&'a str]), String> {
     let mut report = Report::default();
-    let Some((&"", mut rest)) = lines.split_first() else {
-        return Err(format!(
-            "an empty line is missing before {:?}",
-            lines.first()
-        ));
-    };
+    let mut rest = lines;
+    if asked.apart {
+        let Some((&"", after)) = lines.split_first() else {
+            return Err(format!(
+                "an empty line is missing before {:?}",
+                lines.first()
+            ));
+        };
+        rest = after;
+    }
     if asked.time {
         let (time, after) = rest.split_first().ok_or("the time is missing")?;
         let shape: String = time
@@ -343,8 +399,8 @@ pub fn compare(
     let (a, b) = (classic.sums(mode), ours.sums(mode));
     let titles =
         |sums: &BTreeMap<String, BTreeMap<u64, u64>>| sums.keys().cloned().collect::<Vec<_>>();
-    // Elsewhere other disks are busy as well.
-    let alone = mode == Mode::Live || crate::in_vm() || case.one_disk();
+    // Elsewhere others are busy as well.
+    let alone = mode == Mode::Live || crate::in_vm() || case.only_ours();
     if a.is_empty() && !case.no_rows {
         faults.push("the classic has no histogram of the workload".into());
     }
@@ -359,15 +415,34 @@ pub fn compare(
             continue;
         };
         let (p, q): (u64, u64) = (x.values().sum(), y.values().sum());
-        if if alone { p != q } else { q < p } {
-            faults.push(format!("{title:?}: {p} I/Os in the classic, {q} in ours"));
+        // Of all tasks, in times that are not quite the same.
+        let all = case.work == Work::Waits && title.is_empty() && !case.args.contains(&"{pid}");
+        let same = match (case.work, alone) {
+            _ if all => p >= WAITS && q >= WAITS,
+            // How many segments a session takes is a matter of time, and how often the
+            // scheduler has tasks wait.
+            (Work::Sessions | Work::Waits, _) if mode == Mode::Capture => {
+                q * 2 >= p && (q <= p * 2 || !alone)
+            }
+            (_, true) => p == q,
+            (_, false) => q >= p,
+        };
+        if !same {
+            faults.push(format!("{title:?}: {p} in the classic, {q} in ours"));
         }
-        if mode == Mode::Live && !near(x, y) {
+        // Where the hook is the same, each sample is.
+        let alike = if case.work == Work::Sessions {
+            x == y
+        } else {
+            near(x, y)
+        };
+        if mode == Mode::Live && !alike && !all {
             faults.push(format!(
                 "{title:?}: the distributions differ: {x:?} and {y:?}"
             ));
         }
     }
+    averages(case, mode, classic, ours, faults);
     let extensions = |reports: &Reports| -> Vec<[u64; 3]> {
         reports
             .reports
@@ -399,5 +474,45 @@ pub fn compare(
         if mode == Mode::Live && most - least > most / 2 + 10 * x[2] {
             faults.push(format!("totals: {} in the classic, {} in ours", x[1], y[1]));
         }
+    }
+}
+
+/// What is in the titles.
+fn averages(case: &Case, mode: Mode, classic: &Reports, ours: &Reports, faults: &mut Vec<String>) {
+    let all = |reports: &Reports| -> Vec<(String, Option<u64>, (u64, u64))> {
+        let sections = reports.reports.iter().flat_map(|report| &report.sections);
+        let mut all: Vec<_> = sections
+            .map(|(title, buckets)| {
+                let (title, average) = without_average(title);
+                let used = || buckets.iter().filter(|bucket| bucket.1 > 0);
+                let bounds = (
+                    used().next().map_or(0, |bucket| bucket.0),
+                    used().next_back().map_or(0, |bucket| high(bucket.0)),
+                );
+                (title.to_owned(), average, bounds)
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    let (a, b) = (all(classic), all(ours));
+    for (title, average, (low, high)) in a.iter().chain(&b) {
+        if average.is_some_and(|average| average < *low || average > *high) {
+            faults.push(format!("{title:?}: {average:?} is not in the histogram"));
+        }
+    }
+    let are_in = |all: &[(_, Option<u64>, _)]| all.iter().any(|(_, average, _)| average.is_some());
+    if are_in(&a) != are_in(&b) {
+        faults.push("averages are in one only".into());
+    }
+    // The samples of a report are the same when it is the only one.
+    if mode == Mode::Live && !case.ends {
+        let averages = |all: &[(String, Option<u64>, _)]| -> Vec<String> {
+            let averages = all.iter().filter_map(|row| Some((&row.0, row.1?)));
+            averages
+                .map(|(title, value)| format!("{title}: {value}"))
+                .collect()
+        };
+        super::diff("averages", &averages(&a), &averages(&b), faults);
     }
 }

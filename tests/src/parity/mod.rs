@@ -8,11 +8,14 @@
 
 pub mod capture;
 pub mod cases;
+pub mod counts;
 pub mod differences;
 pub mod document;
 pub mod hist;
 pub mod journal;
 pub mod peer;
+pub mod stacks;
+pub mod sums;
 pub mod table;
 pub mod work;
 
@@ -21,7 +24,10 @@ use std::fmt::Write as _;
 pub use cases::{CASES, Case};
 pub use work::{Facts, Work};
 
+use counts::Counts;
 use hist::Reports;
+use stacks::Stacks;
+use sums::Sums;
 use table::Table;
 
 /// The tools whose parity is shown, and what each prints.
@@ -31,13 +37,32 @@ pub const TOOLS: &[(&str, Form)] = &[
     ("tcpconnlat", Form::Rows),
     ("tcpdrop", Form::Rows),
     ("biolatency", Form::Histograms),
+    ("biosnoop", Form::Rows),
+    ("bitesize", Form::Histograms),
     ("opensnoop", Form::Rows),
+    ("execsnoop", Form::Rows),
+    ("tcpconnect", Form::Rows),
+    ("tcpaccept", Form::Rows),
+    ("tcplife", Form::Rows),
+    ("tcptop", Form::Sums),
+    ("tcprtt", Form::Histograms),
+    ("tcpsubnet", Form::Sums),
+    ("tcptracer", Form::Rows),
+    ("runqlat", Form::Histograms),
+    ("cachestat", Form::Counts),
+    ("profile", Form::Stacks),
 ];
+
+/// The classics that take no arguments, not even `--help`: they trace.
+pub const WITHOUT_ARGUMENTS: &[&str] = &["bitesize"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Rows,
     Histograms,
+    Sums,
+    Counts,
+    Stacks,
 }
 
 pub fn form(tool: &str) -> Form {
@@ -67,6 +92,9 @@ pub struct Run {
 pub enum Output {
     Rows(Table),
     Histograms(Reports),
+    Sums(Sums),
+    Counts(Counts),
+    Stacks(Stacks),
 }
 
 impl Output {
@@ -74,12 +102,28 @@ impl Output {
     pub fn parse(case: &Case, run: &Run) -> Result<Self, String> {
         match form(case.tool) {
             Form::Rows => Ok(Self::Rows(Table::parse(&run.stdout))),
-            Form::Histograms => {
-                Reports::parse(&run.stdout, case.args, &run.facts).map(Self::Histograms)
-            }
+            Form::Histograms => Reports::parse(case, run).map(Self::Histograms),
+            Form::Sums => Sums::parse(&run.stdout, case).map(Self::Sums),
+            Form::Counts => Counts::parse(&run.stdout, case).map(Self::Counts),
+            Form::Stacks => Stacks::parse(case, run).map(Self::Stacks),
         }
     }
 }
+
+/// What is kept of a classic's output: what is not the workload's, and the source of a
+/// program, is left out.
+pub fn of_workload(stdout: &str, case: &Case) -> String {
+    match form(case.tool) {
+        Form::Rows => table::of_workload(stdout, case),
+        Form::Histograms => hist::without_source(stdout, case),
+        Form::Sums => Sums::of_workload(stdout, case),
+        Form::Counts => Counts::of_workload(stdout, case),
+        Form::Stacks => stacks::of_workload(stdout, case),
+    }
+}
+
+/// In the place of a program's source.
+const SOURCE: &str = "(its source)";
 
 /// Compares the classic's run with ours; what is not equal, in words, and which of
 /// the listed differences there were.
@@ -125,6 +169,15 @@ pub fn compare(
         (Output::Histograms(a), Output::Histograms(b)) => {
             hist::compare(case, mode, a, b, &mut faults)
         }
+        (Output::Sums(a), Output::Sums(b)) => sums::compare(
+            case,
+            mode,
+            (a, &classic.facts),
+            (b, &ours.facts),
+            &mut faults,
+        ),
+        (Output::Counts(a), Output::Counts(b)) => counts::compare(case, mode, a, b, &mut faults),
+        (Output::Stacks(a), Output::Stacks(b)) => stacks::compare(mode, a, b, &mut faults),
         _ => unreachable!("one tool has one form"),
     }
     (faults, listed)

@@ -2,14 +2,16 @@
 //! Other projects' tools as processes. They do not say when they are attached:
 //! that is when they wait for events, with BPF programs open.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 
 use super::work::is_ours;
@@ -19,11 +21,28 @@ use crate::{PATIENCE, code};
 /// epoll_wait, pselect6, ppoll, epoll_pwait, pause.
 const WAITING: &[u32] = &[7, 23, 35, 230, 232, 270, 271, 281, 34];
 
+/// How often in a row a peer is seen to wait before it has attached whatever it will.
+const NOTHING_MORE: u32 = 600;
+
+/// What has become of a peer that was started.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Start {
+    Attached,
+    Ended,
+    /// It waits for events, and none of its programs is attached.
+    AttachedNothing,
+    /// It is not done yet.
+    TooLong,
+}
+
 pub struct Peer {
     child: Child,
     texts: [Arc<Mutex<Vec<u8>>>; 2],
     readers: Vec<JoinHandle<()>>,
     interrupted: Option<Instant>,
+    /// Which system call it is in. Kept open: opening it again and again would be
+    /// what keeps an `opensnoop` busy.
+    syscall: File,
 }
 
 #[derive(Debug)]
@@ -35,11 +54,18 @@ pub struct Ended {
 
 impl Peer {
     pub fn spawn(mut command: Command) -> std::io::Result<Self> {
+        // A shell's background jobs ignore SIGINT, and Python leaves it at that.
+        // SAFETY: one system call between fork and exec.
+        #[allow(unsafe_code)]
+        unsafe {
+            command.pre_exec(|| Ok(signal(Signal::SIGINT, SigHandler::SigDfl).map(drop)?));
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
+        let syscall = File::open(format!("/proc/{}/syscall", child.id()))?;
         let texts = [Arc::default(), Arc::default()];
         let pipes: [Option<Box<dyn std::io::Read + Send>>; 2] = [
             child.stdout.take().map(|pipe| Box::new(pipe) as _),
@@ -64,19 +90,19 @@ impl Peer {
             texts,
             readers,
             interrupted: None,
+            syscall,
         })
     }
 
     fn waits(&self) -> bool {
-        let read = |name: &str| {
-            fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap_or_default()
-        };
-        let call = read("syscall");
-        let call = call
+        let mut text = [0; 256];
+        // One that has ended is in none.
+        let length = self.syscall.read_at(&mut text, 0).unwrap_or(0);
+        String::from_utf8_lossy(&text[..length])
             .split(' ')
             .next()
-            .and_then(|number| number.parse().ok());
-        call.is_some_and(|call| WAITING.contains(&call))
+            .and_then(|number| number.parse().ok())
+            .is_some_and(|call| WAITING.contains(&call))
     }
 
     fn has_programs(&self) -> bool {
@@ -88,25 +114,29 @@ impl Peer {
             .any(|target| target.to_string_lossy().contains("bpf-prog"))
     }
 
-    /// Whether it is attached in time; false when it has ended instead.
-    pub fn attached(&mut self, limit: Duration) -> bool {
+    /// Waits until it is attached, at most for `limit`.
+    pub fn start(&mut self, limit: Duration) -> Start {
         let deadline = Instant::now() + limit;
-        let mut quiet = 0;
+        let (mut ready, mut idle) = (0, 0);
         while Instant::now() < deadline {
             if self.child.try_wait().expect("wait").is_some() {
-                return false;
+                return Start::Ended;
             }
-            quiet = if self.waits() && self.has_programs() {
-                quiet + 1
-            } else {
-                0
-            };
-            if quiet >= 5 {
-                return true;
+            match (self.waits(), self.has_programs()) {
+                // Not in a row: others' events may come all the time.
+                (true, true) => ready += 1,
+                (true, false) => idle += 1,
+                (false, _) => idle = 0,
+            }
+            if ready >= 5 {
+                return Start::Attached;
+            }
+            if idle >= NOTHING_MORE {
+                return Start::AttachedNothing;
             }
             thread::sleep(Duration::from_millis(50));
         }
-        false
+        Start::TooLong
     }
 
     /// Waits until it has shown what it got of the workload: it has waited again since,
@@ -132,7 +162,12 @@ impl Peer {
             .count()
     }
 
+    /// When it waits: Python's tools take the signal for the end nowhere else.
     pub fn interrupt(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.waits() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
         self.interrupted = Some(Instant::now());
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT);
     }
@@ -156,7 +191,7 @@ impl Peer {
                 self.interrupt();
             }
             // BCC looks at the clock of `opensnoop -d` only when an event comes: this is one.
-            let _ = self.waits();
+            let _ = File::open("/dev/null");
             thread::sleep(Duration::from_millis(100));
         };
         for reader in self.readers.drain(..) {
