@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bpfcc_tests::{net::run as run_command, unique};
 use clap::{Parser, Subcommand, ValueEnum};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
@@ -177,8 +178,10 @@ fn own_world() -> Result<()> {
         ("tracefs", "/sys/kernel/tracing"),
         ("debugfs", "/sys/kernel/debug"),
     ] {
-        mount(Some("none"), place, Some(kind), MsFlags::empty(), NONE)
-            .with_context(|| format!("mount {place}"))?;
+        match mount(Some("none"), place, Some(kind), MsFlags::empty(), NONE) {
+            Ok(()) | Err(Errno::EBUSY) => {} // it is there already
+            Err(error) => bail!("mount {place}: {error}"),
+        }
     }
     run_command("ip link set lo up");
     Ok(())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::Interrupt;
 use crate::figures::{Figures, thousands};
@@ -156,7 +156,8 @@ pub fn measure(entry: &Entry, plan: &Plan, dir: &Path, interrupt: &Interrupt) ->
             );
         }
     }
-    if plan.wants(Group::Flood) || plan.wants(Group::Rate) {
+    let countable = entry.counts != Counts::Nothing;
+    if countable && (plan.wants(Group::Flood) || plan.wants(Group::Rate)) {
         for variant in variants.iter().filter(|variant| variant.is_tool()) {
             bench.attempt(variant, Bench::flood);
             interrupt.check()?;
@@ -362,6 +363,7 @@ impl Bench<'_> {
         let shown = match self.entry.counts {
             Counts::Rows(marks) => output.rows(0, &self.marks(marks))?,
             Counts::Histogram => output.samples()?,
+            Counts::Nothing => bail!("nothing to count"),
         };
         Ok((shown, ended))
     }

@@ -70,7 +70,7 @@ fn targets(text: &mut String, measured: &[(&Entry, Figures)]) -> Result<()> {
                 writeln!(
                     text,
                     "| {} | {} | {is} | {} | {verdict} |",
-                    entry.tool,
+                    entry.title(),
                     target.figure.name(entry.operation.unwrap_or("operation")),
                     wanted(target),
                 )?;
@@ -121,7 +121,7 @@ fn tool(text: &mut String, entry: &Entry, figures: &Figures) -> Result<()> {
                 .any(|figure| figures.median(variant, *figure).is_some())
         })
         .collect();
-    writeln!(text, "\n## {}\n", entry.tool)?;
+    writeln!(text, "\n## {}\n", entry.title())?;
     let (mut head, mut rule) = (String::from("| |"), String::from("|---|"));
     for variant in &variants {
         write!(head, " {variant} |")?;

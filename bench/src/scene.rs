@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::fs::{self, File};
 use std::net::UdpSocket;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -21,13 +22,20 @@ pub const MEMORY: &str = "/dev/shm";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scene {
     Opens,
+    Programs,
     Connects,
+    /// Connections with a byte each.
+    Exchanges,
     Refused,
     Reads,
+    /// Two threads on one CPU that wake each other.
+    Handovers,
     /// Datagrams into a token bucket that is full.
     Shaped,
     /// A TCP stream of which the receiver's firewall drops every 16th segment.
     Lossy,
+    /// A TCP stream over a link.
+    Stream,
     /// Connections, with connection tracking.
     Tracked,
 }
@@ -52,6 +60,7 @@ const FAR: &str = "10.99.77.2";
 impl Scene {
     pub fn set(self) -> Result<Stage> {
         let connects = |net| Kind::Connects { net };
+        let exchanges = |net| Kind::Exchanges { net };
         let refused = |net| Kind::Refused { net };
         let mut stage = Stage {
             scene: self,
@@ -64,6 +73,22 @@ impl Scene {
         };
         match self {
             Self::Connects => {}
+            Self::Handovers => {
+                (stage.load, stage.probe) = (Kind::Handovers, Kind::Handovers);
+                stage.marks = Vec::new();
+            }
+            Self::Exchanges => (stage.load, stage.probe) = (exchanges(77), exchanges(78)),
+            Self::Stream => {
+                let peer = link();
+                stage.load = Kind::Bulk {
+                    to: format!("{FAR}:0").parse()?,
+                    netns: peer.path().into(),
+                };
+                // Also opens and closes: some tools look at nothing else.
+                stage.probe = exchanges(78);
+                stage.marks = vec![FAR.into()];
+                stage.held.push(Box::new(peer));
+            }
             Self::Refused => (stage.load, stage.probe) = (refused(77), refused(78)),
             Self::Opens => {
                 let top = PathBuf::from(MEMORY).join(unique("bpfcc-opens"));
@@ -74,6 +99,18 @@ impl Scene {
                 }
                 stage.marks = vec![format!("{}/", load.display())];
                 (stage.load, stage.probe) = (Kind::Opens { dir: load }, Kind::Opens { dir: probe });
+                stage.dir = Some(top);
+            }
+            Self::Programs => {
+                let top = PathBuf::from(MEMORY).join(unique("bpfcc-programs"));
+                let programs = ["load", "probe"].map(|name| top.join(name).join("true"));
+                for program in &programs {
+                    fs::create_dir_all(program.with_file_name("")).context("make a directory")?;
+                    symlink("/bin/true", program).context("link")?;
+                }
+                stage.marks = vec![programs[0].display().to_string()];
+                let [load, probe] = programs.map(|path| Kind::Programs { path });
+                (stage.load, stage.probe) = (load, probe);
                 stage.dir = Some(top);
             }
             Self::Reads => {
@@ -173,7 +210,7 @@ impl Drop for Stage {
             let _ = fs::remove_dir_all(dir);
         }
         match self.scene {
-            Scene::Shaped | Scene::Lossy => {
+            Scene::Shaped | Scene::Lossy | Scene::Stream => {
                 run("ip link del bench0");
             }
             Scene::Tracked => {

@@ -33,6 +33,8 @@ pub enum Counts {
     Rows(&'static [&'static str]),
     /// Histograms.
     Histogram,
+    /// Sums: what a flood loses is not told apart.
+    Nothing,
 }
 
 /// `{peers}` is the directory of our bpftrace scripts, `{NAME}` what the scene
@@ -93,6 +95,17 @@ const fn peer(
     }
 }
 
+impl Entry {
+    /// The tool; with the operation where it is measured with several.
+    pub fn title(&self) -> String {
+        let entries = ENTRIES.iter().filter(|entry| entry.tool == self.tool);
+        match self.operation {
+            Some(operation) if entries.count() > 1 => format!("{}, per {operation}", self.tool),
+            _ => self.tool.to_owned(),
+        }
+    }
+}
+
 impl Peer {
     const fn flooded(self, flooded: &'static [&'static str]) -> Self {
         Self { flooded, ..self }
@@ -142,6 +155,31 @@ const STREAM: &[Target] = &[
 /// Of the tools that libbpf-tools does not have, or not on every kernel.
 const BESIDE_BPFTRACE: &[Target] = &[ratio(Figure::Passed, BPFTRACE, 0.5), NOTHING_LOST];
 
+/// Of the tools whose peers in libbpf-tools cost little as well.
+const NO_SLOWER: &[Target] = &[ratio(Figure::Added, LIBBPF, 1.0)];
+
+const TCPTOPS: &[Peer] = &[
+    peer(LIBBPF, &["/usr/sbin/tcptop"], &[]),
+    peer(BPFTRACE, &["bpftrace", "{peers}/tcptop.bt"], &[]),
+];
+
+/// What it costs depends on what there is more of, bytes or connections.
+const fn tcptop(scene: Scene, operation: &'static str) -> Entry {
+    Entry {
+        tool: "tcptop",
+        scene,
+        operation: Some(operation),
+        per_operation: 1.0,
+        counts: Counts::Nothing,
+        started: Started::Programs,
+        floor: &["tp_btf:inet_sock_set_state"],
+        filtered: &[],
+        flooded: &[],
+        peers: TCPTOPS,
+        targets: &[NO_SLOWER],
+    }
+}
+
 pub const ENTRIES: &[Entry] = &[
     Entry {
         tool: "opensnoop",
@@ -159,6 +197,26 @@ pub const ENTRIES: &[Entry] = &[
             bpfcc(&["sh", "{peers}/bpfcc.sh", "opensnoop-bpfcc"]),
         ],
         targets: &[&[ratio(Figure::Passed, LIBBPF, 0.08)], STREAM, DROP_IN],
+    },
+    Entry {
+        tool: "execsnoop",
+        scene: Scene::Programs,
+        operation: Some("program"),
+        per_operation: 1.0,
+        counts: Counts::Rows(&[]),
+        started: Started::Programs,
+        floor: &["tp_btf:sched_process_exec"],
+        filtered: &["-u", "1"],
+        flooded: &[],
+        peers: &[
+            peer(LIBBPF, &["/usr/sbin/execsnoop"], &["-u", "1"]),
+            peer(BPFTRACE, &["bpftrace", "{peers}/execsnoop.bt"], &["1"]),
+        ],
+        targets: &[
+            &[ratio(Figure::Passed, LIBBPF, 0.1)],
+            BESIDE_BPFTRACE,
+            NO_SLOWER,
+        ],
     },
     Entry {
         tool: "tcpstates",
@@ -201,6 +259,88 @@ pub const ENTRIES: &[Entry] = &[
         targets: &[&[ratio(Figure::Passed, LIBBPF, 0.6)], DROP_IN],
     },
     Entry {
+        tool: "runqlat",
+        scene: Scene::Handovers,
+        operation: Some("hand-over and back"),
+        per_operation: 2.0,
+        counts: Counts::Nothing,
+        started: Started::Programs,
+        floor: &["tp_btf:sched_switch", "tp_btf:sched_wakeup"],
+        filtered: &["-p", "1"],
+        flooded: &[],
+        peers: &[
+            peer(LIBBPF, &["/usr/sbin/runqlat"], &["-p", "1"]),
+            peer(BPFTRACE, &["bpftrace", "{peers}/runqlat.bt"], &["1"]),
+            bpfcc(&["sh", "{peers}/bpfcc.sh", "runqlat-bpfcc"]),
+        ],
+        targets: &[NO_SLOWER],
+    },
+    Entry {
+        tool: "biosnoop",
+        scene: Scene::Reads,
+        operation: Some("read"),
+        per_operation: 1.0,
+        counts: Counts::Rows(&["bpfcc-load"]),
+        started: Started::Programs,
+        floor: &[
+            "tp_btf:block_io_start",
+            "tp_btf:block_rq_issue",
+            "tp_btf:block_rq_complete",
+        ],
+        filtered: &["-d", "{other_disk}"],
+        flooded: &["-d", "{disk}"],
+        peers: &[
+            peer(LIBBPF, &["/usr/sbin/biosnoop"], &["-d", "{other_disk}"])
+                .flooded(&["-d", "{disk}"]),
+            peer(
+                BPFTRACE,
+                &["bpftrace", "{peers}/biosnoop.bt"],
+                &["{other_dev}"],
+            )
+            .flooded(&["{dev}"]),
+        ],
+        targets: &[BESIDE_BPFTRACE, NO_SLOWER],
+    },
+    Entry {
+        tool: "bitesize",
+        scene: Scene::Reads,
+        operation: Some("read"),
+        per_operation: 1.0,
+        counts: Counts::Histogram,
+        started: Started::Programs,
+        floor: &["tp_btf:block_io_start", "tp_btf:block_rq_issue"],
+        filtered: &["-d", "{other_disk}"],
+        flooded: &["-d", "{disk}"],
+        peers: &[
+            peer(LIBBPF, &["/usr/sbin/bitesize"], &["-d", "{other_disk}"])
+                .flooded(&["-d", "{disk}"]),
+            peer(
+                BPFTRACE,
+                &["bpftrace", "{peers}/bitesize.bt"],
+                &["{other_dev}"],
+            )
+            .flooded(&["{dev}"]),
+        ],
+        targets: &[&[NOTHING_LOST]], // who makes a request costs a hook more
+    },
+    Entry {
+        tool: "profile",
+        scene: Scene::Handovers,
+        operation: Some("hand-over and back"),
+        per_operation: 2.0,
+        counts: Counts::Nothing,
+        started: Started::Programs,
+        floor: &[],
+        filtered: &["-p", "1"],
+        flooded: &[],
+        peers: &[
+            peer(BPFTRACE, &["bpftrace", "{peers}/profile.bt"], &["1"]),
+            bpfcc(&["sh", "{peers}/bpfcc.sh", "profile-bpfcc"]),
+        ],
+        // Debian's libbpf-tools have no profile.
+        targets: &[&[ratio(Figure::Added, BPFTRACE, 1.0)]],
+    },
+    Entry {
         tool: "tcplife",
         scene: Scene::Connects,
         operation: Some("connection"),
@@ -214,8 +354,27 @@ pub const ENTRIES: &[Entry] = &[
             peer(LIBBPF, &["/usr/sbin/tcplife"], &["-L", "1"]),
             peer(BPFTRACE, &["bpftrace", "{peers}/tcplife.bt"], &["1"]),
         ],
-        targets: &[BESIDE_BPFTRACE],
+        targets: &[BESIDE_BPFTRACE, NO_SLOWER],
     },
+    Entry {
+        tool: "tcpconnect",
+        scene: Scene::Connects,
+        operation: Some("connection"),
+        per_operation: 1.0,
+        counts: Counts::Rows(&[]),
+        started: Started::Programs,
+        floor: &["tp_btf:inet_sock_set_state"],
+        filtered: &["-P", "1"],
+        flooded: &[],
+        peers: &[
+            peer(LIBBPF, &["/usr/sbin/tcpconnect"], &["-P", "1"]),
+            peer(BPFTRACE, &["bpftrace", "{peers}/tcpconnect.bt"], &["1"]),
+            bpfcc(&["sh", "{peers}/bpfcc.sh", "tcpconnect-bpfcc"]),
+        ],
+        targets: &[BESIDE_BPFTRACE, NO_SLOWER],
+    },
+    tcptop(Scene::Stream, "64 KiB written"),
+    tcptop(Scene::Exchanges, "connection"),
     Entry {
         tool: "tcpconnlat",
         scene: Scene::Connects,

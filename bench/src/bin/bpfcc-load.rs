@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 use bench::load::{Kind, Load};
 use clap::Parser;
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
@@ -45,6 +47,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// Of this process, and of those that it has started and waited for.
+fn cpu_time() -> Result<Duration> {
+    let own = Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
+    let children = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let times = [children.user_time(), children.system_time()];
+    let micros = times.iter().map(TimeValLike::num_microseconds).sum::<i64>();
+    Ok(own + Duration::from_micros(micros.try_into()?))
+}
+
 fn run(args: &Args) -> Result<()> {
     if let Some(cpu) = args.cpu {
         let mut set = CpuSet::new();
@@ -54,7 +65,7 @@ fn run(args: &Args) -> Result<()> {
     let mut load = Load::new(&args.kind)?;
     let length = Duration::try_from_secs_f64(args.seconds).context("--seconds")?;
     let (mut operations, mut events) = (0, 0);
-    let cpu = Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
+    let cpu = cpu_time()?;
     let start = Instant::now();
     let elapsed = loop {
         for _ in 0..BATCH {
@@ -72,7 +83,7 @@ fn run(args: &Args) -> Result<()> {
             }
         }
     };
-    let cpu = Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?) - cpu;
+    let cpu = cpu_time()? - cpu;
     println!(
         "{operations} {events} {} {}",
         elapsed.as_nanos(),
