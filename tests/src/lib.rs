@@ -3,18 +3,21 @@
 //! are attached, and namespaces, cgroups and devices that clean up after
 //! themselves.
 
+pub mod execveat;
+pub mod files;
 pub mod maps;
 pub mod net;
 pub mod parity;
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -167,11 +170,13 @@ impl Ended {
         self.stdout.lines().collect()
     }
 
-    /// Every line as JSON; panics at one that is not.
+    /// Every line as JSON; panics at one that is not. Without those that say what was
+    /// lost: see [`lost`](Self::lost).
     pub fn json(&self) -> Vec<Value> {
         self.stdout
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .filter(|row: &Value| row.get("lost_samples").is_none())
             .collect()
     }
 
@@ -207,16 +212,50 @@ pub fn command(name: &str) -> Command {
     command
 }
 
+/// The option with which a tool tells that it is attached; tcptracer has another
+/// use for `--verbose`, BCC's.
+pub fn telling(name: &str) -> &'static str {
+    if name == "tcptracer" {
+        "--hooks"
+    } else {
+        "--verbose"
+    }
+}
+
+/// Names the calling thread.
+pub fn name_thread(name: &str) {
+    fs::write("/proc/thread-self/comm", name).expect("name the thread");
+}
+
+/// Gives the calling thread a table of open files of its own, with just the
+/// standard ones. A process that another thread starts has all of that thread's
+/// files until it runs its program: of what is opened from here on it has none,
+/// so that a close is the last one.
+pub fn own_files() {
+    // SAFETY: a system call, which leaves the files of the other threads open;
+    // this one has no right to theirs any more.
+    #[allow(unsafe_code)]
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            u32::MAX,
+            libc::CLOSE_RANGE_UNSHARE,
+        )
+    };
+    Errno::result(result).expect("close_range");
+}
+
 impl Tool {
     /// Starts a tool and waits until it is attached.
     pub fn start(name: &str, args: &[&str]) -> Self {
         let mut command = command(name);
-        command.arg("--verbose").args(args);
+        command.arg(telling(name)).args(args);
         Self::spawn(command)
     }
 
     /// As [`start`](Self::start), for a command that runs a tool with
-    /// `--verbose`, which tells when it is attached.
+    /// [`telling`], by which it tells when it is attached.
     pub fn spawn(mut command: Command) -> Self {
         let may_attach = MayAttach::shared();
         let (mut child, lifetime) = spawn(&mut command);
@@ -552,6 +591,27 @@ pub struct LoopDevice {
 
 impl LoopDevice {
     pub fn new(size: u64) -> Self {
+        Self::attach(size, &[])
+    }
+
+    /// With a partition that begins at `start`.
+    pub fn with_partition(size: u64, start: u64) -> Self {
+        let device = Self::attach(size, &["--partscan"]);
+        let sectors = |bytes: u64| (bytes / 512).to_string();
+        let added = Command::new("addpart")
+            .arg(&device.path)
+            .args(["1", &sectors(start), &sectors(size - start)])
+            .status();
+        assert!(added.expect("addpart").success());
+        device
+    }
+
+    /// The path of its partition.
+    pub fn partition(&self) -> String {
+        format!("{}p1", self.path.display())
+    }
+
+    fn attach(size: u64, options: &[&str]) -> Self {
         let dir = TempDir::new("bpfcc-loop");
         let file = dir.join("image");
         fs::File::create(&file)
@@ -559,6 +619,7 @@ impl LoopDevice {
             .expect("image");
         let output = Command::new("losetup")
             .args(["--find", "--show"])
+            .args(options)
             .arg(&file)
             .output()
             .expect("losetup");
@@ -572,6 +633,19 @@ impl LoopDevice {
             path: path.trim().into(),
             _file: dir,
         }
+    }
+
+    /// A write through the cache, a flush and a discard of 64 KiB.
+    pub fn write_flush_discard(&self) {
+        let file = fs::File::options().write(true).open(&self.path);
+        let file = file.expect("open the device");
+        file.write_all_at(b"cached", 0).expect("write");
+        file.sync_all().expect("flush");
+        let discard = Command::new("blkdiscard")
+            .args(["-l", "65536"])
+            .arg(&self.path)
+            .status();
+        assert!(discard.expect("blkdiscard").success());
     }
 
     /// As in `/proc/diskstats`.
@@ -589,6 +663,119 @@ impl Drop for LoopDevice {
             .arg("--detach")
             .arg(&self.path)
             .status();
+    }
+}
+
+/// A disk of the module null_blk with these settings.
+pub struct NullBlk {
+    pub name: String,
+    dir: PathBuf,
+}
+
+impl NullBlk {
+    pub fn new(settings: &[(&str, &str)]) -> Self {
+        let config = Path::new("/sys/kernel/config");
+        if !config.join("nullb").exists() {
+            let none = Some("none");
+            mount(none, config, Some("configfs"), MsFlags::empty(), NO_PATH)
+                .expect("mount configfs");
+        }
+        let dir = config.join("nullb").join(unique("bpfcc"));
+        fs::create_dir(&dir).expect("a disk of null_blk");
+        for (key, value) in settings.iter().chain(&[("power", "1")]) {
+            fs::write(dir.join(key), value).unwrap_or_else(|error| panic!("{key}: {error}"));
+        }
+        let index = fs::read_to_string(dir.join("index")).expect("its index");
+        // Since Linux 6.1 a disk has the name of its directory.
+        let names = [
+            dir.file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default()
+                .to_owned(),
+            format!("nullb{}", index.trim()),
+        ];
+        let found = names
+            .into_iter()
+            .find(|name| Path::new("/sys/block").join(name).exists());
+        Self {
+            name: found.expect("its name"),
+            dir,
+        }
+    }
+
+    /// Its requests wait for each other in this scheduler, and are not merged.
+    pub fn schedule(&self, scheduler: &str) {
+        let queue = Path::new("/sys/block").join(&self.name).join("queue");
+        for (setting, value) in [("scheduler", scheduler), ("nomerges", "2")] {
+            fs::write(queue.join(setting), value)
+                .unwrap_or_else(|error| panic!("{setting}: {error}"));
+        }
+    }
+}
+
+impl Drop for NullBlk {
+    fn drop(&mut self) {
+        let _ = fs::write(self.dir.join("power"), "0");
+        let _ = fs::remove_dir(&self.dir);
+    }
+}
+
+/// A SCSI disk in memory, by the module scsi_debug: in virtual machines.
+pub struct ScsiDisk {
+    pub name: String,
+}
+
+impl ScsiDisk {
+    pub fn new() -> Self {
+        for args in [&["sd_mod"][..], &["scsi_debug", "dev_size_mb=8"]] {
+            let status = Command::new("modprobe").args(args).status();
+            assert!(status.expect("modprobe").success(), "{args:?}");
+        }
+        let is_ours = |disk: &Path| {
+            let model = fs::read_to_string(disk.join("device/model"));
+            model.is_ok_and(|model| model.trim() == "scsi_debug")
+        };
+        let found = until("the disk appears", Instant::now() + PATIENCE, || {
+            let disks = fs::read_dir("/sys/block").ok()?;
+            let mut disks = disks.flatten().map(|disk| disk.path());
+            disks.find(|disk| is_ours(disk))
+        });
+        let name = found.file_name().and_then(|name| name.to_str());
+        Self {
+            name: name.expect("a name").to_owned(),
+        }
+    }
+
+    fn set(parameter: &str, value: &str) -> io::Result<()> {
+        let driver = Path::new("/sys/bus/pseudo/drivers/scsi_debug");
+        fs::write(driver.join(parameter), value)
+    }
+
+    /// From now on it takes every third command only when it comes again.
+    pub fn be_busy(&self) {
+        for (parameter, value) in [("every_nth", "3"), ("opts", "0x8000")] {
+            Self::set(parameter, value).unwrap_or_else(|error| panic!("{parameter}: {error}"));
+        }
+    }
+
+    /// The kernel sends it commands that read data, but not of a place.
+    pub fn ask_its_size(&self) {
+        let disk = Path::new("/sys/block").join(&self.name);
+        fs::write(disk.join("device/rescan"), "1").expect("rescan");
+    }
+}
+
+impl Default for ScsiDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for ScsiDisk {
+    fn drop(&mut self) {
+        for parameter in ["opts", "every_nth"] {
+            let _ = Self::set(parameter, "0");
+        }
     }
 }
 
@@ -619,6 +806,21 @@ impl DirectFile {
             blocks: (bytes / 4096).max(1),
             next: 0,
         })
+    }
+
+    /// Reads or writes so many blocks at a byte, as one I/O.
+    pub fn transfer(&mut self, offset: u64, blocks: usize, write: bool) -> io::Result<()> {
+        let mut buffers: Vec<_> = (0..blocks).map(|_| Block([0x5a; 4096])).collect();
+        self.file.seek(SeekFrom::Start(offset))?;
+        let done = if write {
+            let slices: Vec<_> = buffers.iter().map(|b| IoSlice::new(&b.0)).collect();
+            self.file.write_vectored(&slices)?
+        } else {
+            let slices = buffers.iter_mut().map(|b| IoSliceMut::new(&mut b.0));
+            self.file.read_vectored(&mut slices.collect::<Vec<_>>())?
+        };
+        assert_eq!(done, blocks * 4096);
+        Ok(())
     }
 
     fn offset(&mut self) -> u64 {
@@ -669,4 +871,30 @@ pub fn kernel() -> (u32, u32) {
 /// Whether this runs in one of the virtual machines.
 pub fn in_vm() -> bool {
     Path::new("/run/vm/control").exists()
+}
+
+/// How long each thread of process 1 has run.
+fn run_times_of_process_1() -> Vec<String> {
+    let threads = fs::read_dir("/proc/1/task").into_iter().flatten().flatten();
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok())
+        .collect()
+}
+
+/// For a test that counts what happens in softirqs or at switches. The kernel of a
+/// guest that an agent runs as process 1 may run no BPF program while that process
+/// is current, and counts no miss: what an interrupt does then is not seen, nor that
+/// it leaves the CPU. So an attempt that failed while process 1 ran is repeated. Not
+/// in the virtual machines: their kernels are Debian's.
+pub fn undisturbed(attempt: impl Fn()) {
+    const ATTEMPTS: usize = 5;
+    for left in (0..ATTEMPTS).rev() {
+        let before = run_times_of_process_1();
+        let Err(failure) = catch_unwind(AssertUnwindSafe(&attempt)) else {
+            return;
+        };
+        if left == 0 || in_vm() || run_times_of_process_1() == before {
+            resume_unwind(failure);
+        }
+    }
 }

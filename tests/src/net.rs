@@ -4,12 +4,15 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::{PATIENCE, until};
 
@@ -68,8 +71,7 @@ impl Host {
     pub fn acknowledged(&self) {
         let deadline = Instant::now() + PATIENCE;
         until("all is acknowledged", deadline, || {
-            self.within(|| ["tcp", "tcp6"].into_iter().all(nothing_unacknowledged))
-                .then_some(())
+            self.within(all_is_acknowledged).then_some(())
         });
     }
 
@@ -78,6 +80,11 @@ impl Host {
         use std::os::fd::AsRawFd as _;
         format!("/proc/{}/fd/{}", std::process::id(), self.netns.as_raw_fd())
     }
+}
+
+/// The same for the calling thread's namespace, without the wait.
+pub fn all_is_acknowledged() -> bool {
+    ["tcp", "tcp6"].into_iter().all(nothing_unacknowledged)
 }
 
 fn nothing_unacknowledged(table: &str) -> bool {
@@ -104,6 +111,32 @@ impl Drop for Resident {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Closes a connection with a RST.
+pub fn reset(end: TcpStream) {
+    linger(&end, Duration::ZERO);
+}
+
+/// How long close() waits until all is acknowledged, in seconds.
+pub fn linger(end: &TcpStream, time: Duration) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: time.as_secs() as i32,
+    };
+    setsockopt(end, sockopt::Linger, &linger).expect("linger");
+}
+
+/// connect() to no address: the connection is over, the socket may connect again.
+pub fn disconnect(end: &TcpStream) {
+    let none = libc::sockaddr {
+        sa_family: libc::AF_UNSPEC as u16,
+        sa_data: [0; 14],
+    };
+    // SAFETY: an address that lives through the call.
+    #[allow(unsafe_code)]
+    let result = unsafe { libc::connect(end.as_raw_fd(), &none, size_of_val(&none) as u32) };
+    Errno::result(result).expect("disconnect");
 }
 
 /// Both ends of a TCP connection.

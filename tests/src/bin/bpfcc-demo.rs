@@ -8,8 +8,9 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use bpfcc_tests::files::{Ext4, Hand};
 use bpfcc_tests::net::{Host, Pair, Talk, addr};
-use bpfcc_tests::{Ended, LoopDevice, TempDir, Tool, bin, connect_and_close, kernel};
+use bpfcc_tests::{DirectFile, Ended, LoopDevice, TempDir, Tool, bin, connect_and_close, kernel};
 
 /// Lines shown of a tool's output.
 const SHOWN: usize = 24;
@@ -23,11 +24,14 @@ fn main() -> ExitCode {
         ("tcpstates", tcpstates as fn() -> bool),
         ("opensnoop", opensnoop),
         ("biolatency", biolatency),
+        ("biosnoop", biosnoop),
+        ("bitesize", bitesize),
         ("tcplife", tcplife),
         ("tcpretrans", tcpretrans),
         ("tcpconnlat", tcpconnlat),
         ("tcpconnect", tcpconnect),
         ("tcpaccept", tcpaccept),
+        ("tcptracer", tcptracer),
         ("tcpdrop", tcpdrop),
         ("qdiscdrop", qdiscdrop),
         ("ctsnoop", ctsnoop),
@@ -35,6 +39,10 @@ fn main() -> ExitCode {
         ("tcptop", tcptop),
         ("tcprtt", tcprtt),
         ("tcpsubnet", tcpsubnet),
+        ("execsnoop", execsnoop),
+        ("runqlat", runqlat),
+        ("cachestat", cachestat),
+        ("profile", profile),
     ]
     .into_iter()
     .filter(|(_, demonstrate)| !demonstrate())
@@ -114,6 +122,70 @@ fn biolatency() -> bool {
         &ended,
     );
     ended.status.success() && ended.stdout.contains("->")
+}
+
+fn biosnoop() -> bool {
+    let device = LoopDevice::new(16 << 20);
+    let args = ["-PQ", "-d", device.name()];
+    let tool = Tool::start("biosnoop", &args);
+    let done = transfers(&device);
+    let ended = tool.stop();
+    show(
+        "direct I/O of a loop device",
+        &format!("biosnoop {}", args.join(" ")),
+        &ended,
+    );
+    done && ended.status.success() && ended.stdout.contains(" 131072 ")
+}
+
+fn bitesize() -> bool {
+    let device = LoopDevice::new(16 << 20);
+    let args = ["--percentiles", "-d", device.name()];
+    let tool = Tool::start("bitesize", &args);
+    let done = (0..20).all(|_| transfers(&device));
+    let ended = tool.stop();
+    show(
+        "direct I/O of a loop device, of several sizes",
+        &format!("bitesize {}", args.join(" ")),
+        &ended,
+    );
+    done && ended.status.success() && ended.stdout.contains("->")
+}
+
+/// Reads and writes, one behind the other, of 4 to 128 KiB.
+fn transfers(device: &LoopDevice) -> bool {
+    let Ok(mut file) = DirectFile::open(&device.path) else {
+        return false;
+    };
+    let mut offset = 0;
+    [1, 1, 2, 4, 8, 32].iter().all(|&blocks| {
+        let done = [true, false].map(|write| file.transfer(offset, blocks, write).is_ok());
+        offset += 4096 * blocks as u64;
+        done == [true, true]
+    })
+}
+
+fn cachestat() -> bool {
+    let disk = Ext4::new(64 << 20);
+    let file = disk.path("file");
+    let mut hand = Hand::new();
+    hand.act("make", &file, 16 << 20);
+    let args = ["-T", "--cgroup", hand.cgroup.path()].map(str::to_owned);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let tool = Tool::start("cachestat", &args);
+    for _ in 0..3 {
+        hand.act("read", &file, 128 << 10);
+        tool.wait_for_line(|line| line.contains('%'));
+    }
+    hand.act("write", &disk.path("new"), 8 << 20);
+    let ended = tool.stop();
+    show(
+        "a file of 4096 pages, read three times, and one of 2048 pages, written",
+        &format!("cachestat {}", args.join(" ")),
+        &ended,
+    );
+    let has = |what: &str| ended.stdout.contains(what);
+    ended.status.success() && has(" 4096 ") && has(" 2048 ")
 }
 
 /// Starts a network tool for what happens on `host`.
@@ -233,6 +305,25 @@ fn tcpaccept() -> bool {
         && ports
             .iter()
             .all(|ports| ended.stdout.contains(&ports.client.to_string()))
+}
+
+fn tcptracer() -> bool {
+    let host = Host::new();
+    let tool = on(&host, "tcptracer", &["-t"]);
+    let ports =
+        host.within(|| ["127.0.0.1", "::1"].map(|to| connect_and_close(addr(to), addr(to))));
+    let ended = tool.stop();
+    show(
+        "both ends of two connections, from begin to end",
+        "tcptracer -t",
+        &ended,
+    );
+    // Connected, accepted, closed at both ends.
+    ended.status.success()
+        && ports.iter().all(|ports| {
+            let client = format!(" {} ", ports.client);
+            ended.stdout.matches(&client).count() == 4
+        })
 }
 
 fn tcpdrop() -> bool {
@@ -381,4 +472,70 @@ fn tcpsubnet() -> bool {
         &ended,
     );
     ended.status.success() && ended.stdout.contains("fd77::/16")
+}
+
+fn execsnoop() -> bool {
+    let args = ["-x", "-P", &std::process::id().to_string()].map(str::to_owned);
+    let tool = Tool::start("execsnoop", &args.each_ref().map(String::as_str));
+    let dir = TempDir::new("demo");
+    let there = Command::new("/bin/ls").arg("-d").arg(&dir.0).output();
+    let missing = Command::new(dir.join("missing")).arg("--now").output();
+    let ended = tool.stop();
+    show(
+        "a program that is there and one that is not",
+        &format!("execsnoop {}", args.join(" ")),
+        &ended,
+    );
+    there.is_ok()
+        && missing.is_err()
+        && ended.status.success()
+        && [" -d ", "missing --now"]
+            .iter()
+            .all(|seen| ended.stdout.contains(seen))
+}
+
+fn runqlat() -> bool {
+    let args = ["--percentiles"];
+    let tool = Tool::start("runqlat", &args);
+    let busy: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(|| {
+                let start = std::time::Instant::now();
+                while start.elapsed() < Duration::from_millis(500) {
+                    std::thread::sleep(Duration::from_micros(100));
+                    (0..100_000).for_each(|_| std::hint::spin_loop());
+                }
+            })
+        })
+        .collect();
+    let worked = busy.into_iter().all(|thread| thread.join().is_ok());
+    let ended = tool.stop();
+    show(
+        "four threads that sleep and work",
+        &format!("runqlat {}", args.join(" ")),
+        &ended,
+    );
+    worked && ended.status.success() && ended.stdout.contains("->")
+}
+
+fn profile() -> bool {
+    let own = std::process::id().to_string();
+    let args = ["-d", "-p", &own];
+    let tool = Tool::start("profile", &args);
+    let start = std::time::Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        busy_with_sums();
+    }
+    let ended = tool.stop();
+    show(
+        "a function that keeps a processor busy",
+        &format!("profile {}", args.join(" ")),
+        &ended,
+    );
+    ended.status.success() && ended.stdout.contains("busy_with_sums")
+}
+
+#[inline(never)]
+fn busy_with_sums() {
+    std::hint::black_box((0..1_000_000_u64).fold(0, |sum, n| std::hint::black_box(sum + n)));
 }

@@ -5,10 +5,14 @@ use std::fs::File;
 use std::io::Read as _;
 use std::net::{IpAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use bpfcc_tests::parity::work::WORKS;
+use bpfcc_tests::parity::work::{OTHER, WORKS, other};
 use bpfcc_tests::{DirectFile, connect_and_close};
 
 const USAGE: &str = "usage: bpfcc-workload tcp ADDRESS COUNT
@@ -17,6 +21,11 @@ const USAGE: &str = "usage: bpfcc-workload tcp ADDRESS COUNT
        bpfcc-workload flood PATH SECONDS        as fast as it can, with O_NOFOLLOW; prints the count
        bpfcc-workload reads DEVICE COUNT        direct reads of 4 KiB
        bpfcc-workload writes DEVICE COUNT       direct writes of 4 KiB
+       bpfcc-workload exec-in-thread PROGRAM [ARG...]   in another thread than the first
+       bpfcc-workload waits THREADS COUNT       prints its threads; for each line read, each sleeps and
+                                                works so often; then prints a line
+       bpfcc-workload spin                      for ever
+       bpfcc-workload files                     what it is told to do with files
        bpfcc-workload parity NAME               what tools are compared on, when told to";
 
 fn main() -> ExitCode {
@@ -29,6 +38,19 @@ fn main() -> ExitCode {
         ["flood", path, seconds] => flood(path, seconds),
         ["reads", device, count] => direct(device, count, false),
         ["writes", device, count] => direct(device, count, true),
+        ["exec-in-thread", program, args @ ..] => exec_in_thread(program, args),
+        ["waits", threads, count] => waits(threads, count),
+        ["spin"] => loop {
+            std::hint::spin_loop();
+        },
+        ["files"] => {
+            bpfcc_tests::files::serve();
+            Ok(())
+        }
+        ["parity", OTHER] => {
+            other();
+            Ok(())
+        }
         ["parity", name] => parity(name),
         _ => Err(USAGE.into()),
     };
@@ -81,6 +103,62 @@ fn flood(path: &str, seconds: &str) -> Outcome {
     }
     println!("{count}");
     Ok(())
+}
+
+fn exec_in_thread(program: &str, args: &[&str]) -> Outcome {
+    let error = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| Command::new(program).args(args).exec());
+        thread.join().map_err(|_| "the thread has panicked")
+    })?;
+    Err(error.into())
+}
+
+fn waits(threads: &str, count: &str) -> Outcome {
+    let (threads, count): (usize, u32) = (threads.parse()?, count.parse()?);
+    let step = Arc::new(Barrier::new(threads));
+    let (sender, ids) = channel();
+    for _ in 1..threads {
+        let (step, sender) = (step.clone(), sender.clone());
+        thread::spawn(move || {
+            let _ = sender.send(own_id());
+            loop {
+                step.wait();
+                sleep_and_work(count);
+                step.wait();
+            }
+        });
+    }
+    let others = ids.iter().take(threads - 1);
+    let ids: Vec<_> = std::iter::once(own_id()).chain(others).collect();
+    println!("{}", ids.join(" "));
+    for line in std::io::stdin().lines() {
+        line?;
+        step.wait();
+        sleep_and_work(count);
+        step.wait();
+        println!("done");
+    }
+    Ok(())
+}
+
+/// The thread's number in the namespace that /proc was mounted in.
+fn own_id() -> String {
+    let path = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+    let id = path.file_name().unwrap_or_default();
+    id.to_string_lossy().into_owned()
+}
+
+/// Some sleeps are over before they have begun: then the thread is woken while it
+/// runs.
+fn sleep_and_work(count: u32) {
+    // A nanosecond is one, and not 50 microseconds.
+    let _ = nix::sys::prctl::set_timerslack(1);
+    for turn in 0..count {
+        let nanos = if turn % 2 == 0 { 1 } else { 100_000 };
+        thread::sleep(Duration::from_nanos(nanos));
+        let end = Instant::now() + Duration::from_micros(300);
+        while Instant::now() < end {}
+    }
 }
 
 fn parity(name: &str) -> Outcome {

@@ -5,10 +5,16 @@
 
 mod basics;
 mod biolatency;
+mod biosnoop;
+mod bitesize;
+mod cachestat;
 mod ctsnoop;
+mod execsnoop;
 mod opensnoop;
 mod parity;
+mod profile;
 mod qdiscdrop;
+mod runqlat;
 mod tcpaccept;
 mod tcpconnect;
 mod tcpconnlat;
@@ -20,4 +26,5 @@ mod tcprtt;
 mod tcpstates;
 mod tcpsubnet;
 mod tcptop;
+mod tcptracer;
 mod vm;

@@ -119,7 +119,8 @@ fn stop(tool: Tool, host: &Host) -> (Ended, u64) {
     assert!((before..=after).contains(&count), "{}", ended.stderr);
     assert!(
         note(&ended).starts_with(&format!("{count} dropped, traced: {count}")),
-        "{}",
+        "{} rows\n{}",
+        ended.stdout.lines().count(),
         ended.stderr
     );
     (ended, count)
@@ -434,11 +435,24 @@ fn netem_loses_packets() {
         "",
     );
     all(&rows, "limit", 10);
-    all(&rows, "qlen", 10);
+    // The kernel frees a packet when the qdisc is unlocked again: another CPU may
+    // have sent some of those in it by then.
+    let full = rows.iter().filter(|row| row["qlen"] == 10).count();
+    assert!(full * 10 >= rows.len() * 9, "{full} of {}", rows.len());
+    for row in &rows {
+        assert!(
+            (0..=10).contains(&row["qlen"].as_i64().expect("a number")),
+            "{row}"
+        );
+    }
 }
 
 #[test]
 fn tcp_segments_are_shown() {
+    undisturbed(segments_are_shown);
+}
+
+fn segments_are_shown() {
     let net = Net::new();
     know_each_other(&net);
     net.left()

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use bpfcc_tests::maps::{BpfFs, container_options};
-use bpfcc_tests::net::{Host, Pair, addr};
+use bpfcc_tests::net::{Host, Pair, addr, reset};
 use bpfcc_tests::*;
 use serde_json::Value;
 
@@ -41,10 +41,6 @@ fn accept(listen: &str, to: &str) -> (u16, u16) {
     let _client = TcpStream::connect((addr(to), server)).expect("connect");
     let (_, peer) = listener.accept().expect("accept");
     (peer.port(), server)
-}
-
-fn name_thread(name: &str) {
-    fs::write("/proc/thread-self/comm", name).expect("name the thread");
 }
 
 #[test]
@@ -107,14 +103,7 @@ fn only_what_is_accepted_is_a_row() {
             let to = listener.local_addr().expect("own address");
             let client = TcpStream::connect(to).expect("connect");
             let port = client.local_addr().expect("own address").port();
-            // Closed with a RST.
-            let linger = libc::linger {
-                l_onoff: 1,
-                l_linger: 0,
-            };
-            nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::Linger, &linger)
-                .expect("linger");
-            drop(client);
+            reset(client);
             listener.accept().expect("accept");
 
             // Neither are those of other protocols.

@@ -44,10 +44,6 @@ fn connect(listen: &str, to: &str) -> (u16, u16) {
     (client.local_addr().expect("own address").port(), server)
 }
 
-fn name_thread(name: &str) {
-    fs::write("/proc/thread-self/comm", name).expect("name the thread");
-}
-
 #[test]
 fn connects_are_rows() {
     for alternative in alternatives() {
@@ -349,7 +345,7 @@ fn text_is_bccs() {
 
 #[test]
 fn counts_are_bccs() {
-    for (args, ports) in [(&["-c"][..], false), (&["-c", "-L"], true)] {
+    for (args, ports) in [(&["-c"][..], false), (&["-ctUL"], true)] {
         let host = Host::new();
         let tool = start(&format!("connect={}", alternatives()[0]), &host, args);
         let clients = host.within(|| {

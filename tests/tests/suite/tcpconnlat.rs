@@ -141,72 +141,74 @@ fn filter(host: &Host) {
 /// Nobody answers: no row; with --failed one that tells the errno.
 #[test]
 fn failed_connects_are_rows_on_demand() {
-    for alternative in alternatives() {
-        let pair = Pair::new();
-        filter(&pair.right);
-        let quiet = start(alternative, &pair.left, &["--json"]);
-        let failed = start(alternative, &pair.left, &["--json", "--failed"]);
-        let text = start(alternative, &pair.left, &["--failed", "-L"]);
-        let timed_out = pair.left.within(|| {
-            fs::write("/proc/sys/net/ipv4/tcp_syn_retries", "1").expect("sysctl");
-            let begin = Instant::now();
-            let to = |port: u16| SocketAddr::from((addr(Pair::RIGHT), port));
-            let error = TcpStream::connect(to(81)).expect_err("dropped");
-            assert_eq!(error.kind(), ErrorKind::TimedOut);
-            let timed_out = begin.elapsed();
-            let error = TcpStream::connect(to(82)).expect_err("rejected");
-            assert_eq!(error.raw_os_error(), Some(libc::EHOSTUNREACH));
-            // Given up by the process itself.
-            let error = TcpStream::connect_timeout(&to(81), Duration::from_millis(20));
-            assert_eq!(error.expect_err("dropped").kind(), ErrorKind::TimedOut);
-            timed_out
-        });
-        assert_eq!(
-            quiet.stop().success().json(),
-            Vec::<Value>::new(),
-            "{alternative}"
-        );
-        let ended = failed.stop().success();
-        assert_eq!(ended.lost(), 0);
-        let rows = ended.json();
-        let seen: Vec<_> = rows
-            .iter()
-            .map(|row| format!("{} {} {}", row["dport"], row["outcome"], row["error"]))
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                r#"81 "failed" "ETIMEDOUT""#,
-                r#"82 "failed" "EHOSTUNREACH""#,
-                r#"81 "closed" null"#
-            ],
-            "{alternative}"
-        );
-        assert!(rows.iter().all(|row| row["pid"] == std::process::id()));
-        // Three seconds by the kernel's clock, which the caller saw as well.
-        assert!(
-            latency(&rows[0]) <= timed_out && latency(&rows[0]) > timed_out / 2,
-            "{timed_out:?} {}",
-            rows[0]
-        );
-        assert!(
-            latency(&rows[2]) >= Duration::from_millis(20),
-            "{}",
-            rows[2]
-        );
+    undisturbed(|| {
+        for alternative in alternatives() {
+            let pair = Pair::new();
+            filter(&pair.right);
+            let quiet = start(alternative, &pair.left, &["--json"]);
+            let failed = start(alternative, &pair.left, &["--json", "--failed"]);
+            let text = start(alternative, &pair.left, &["--failed", "-L"]);
+            let timed_out = pair.left.within(|| {
+                fs::write("/proc/sys/net/ipv4/tcp_syn_retries", "1").expect("sysctl");
+                let begin = Instant::now();
+                let to = |port: u16| SocketAddr::from((addr(Pair::RIGHT), port));
+                let error = TcpStream::connect(to(81)).expect_err("dropped");
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
+                let timed_out = begin.elapsed();
+                let error = TcpStream::connect(to(82)).expect_err("rejected");
+                assert_eq!(error.raw_os_error(), Some(libc::EHOSTUNREACH));
+                // Given up by the process itself.
+                let error = TcpStream::connect_timeout(&to(81), Duration::from_millis(20));
+                assert_eq!(error.expect_err("dropped").kind(), ErrorKind::TimedOut);
+                timed_out
+            });
+            assert_eq!(
+                quiet.stop().success().json(),
+                Vec::<Value>::new(),
+                "{alternative}"
+            );
+            let ended = failed.stop().success();
+            assert_eq!(ended.lost(), 0);
+            let rows = ended.json();
+            let seen: Vec<_> = rows
+                .iter()
+                .map(|row| format!("{} {} {}", row["dport"], row["outcome"], row["error"]))
+                .collect();
+            assert_eq!(
+                seen,
+                [
+                    r#"81 "failed" "ETIMEDOUT""#,
+                    r#"82 "failed" "EHOSTUNREACH""#,
+                    r#"81 "closed" null"#
+                ],
+                "{alternative}"
+            );
+            assert!(rows.iter().all(|row| row["pid"] == std::process::id()));
+            // Three seconds by the kernel's clock, which the caller saw as well.
+            assert!(
+                latency(&rows[0]) <= timed_out && latency(&rows[0]) > timed_out / 2,
+                "{timed_out:?} {}",
+                rows[0]
+            );
+            assert!(
+                latency(&rows[2]) >= Duration::from_millis(20),
+                "{}",
+                rows[2]
+            );
 
-        let ended = text.stop().success();
-        let lines = ended.lines();
-        assert_eq!(
-            lines[0],
-            "PID     COMM         IP SADDR            LPORT  DADDR            DPORT LAT(ms)   ERR"
-        );
-        let errors: Vec<_> = lines[1..]
-            .iter()
-            .filter_map(|line| line.split_whitespace().last())
-            .collect();
-        assert_eq!(errors, ["ETIMEDOUT", "EHOSTUNREACH", "closed"]);
-    }
+            let ended = text.stop().success();
+            let lines = ended.lines();
+            assert_eq!(
+                lines[0],
+                "PID     COMM         IP SADDR            LPORT  DADDR            DPORT LAT(ms)   ERR"
+            );
+            let errors: Vec<_> = lines[1..]
+                .iter()
+                .filter_map(|line| line.split_whitespace().last())
+                .collect();
+            assert_eq!(errors, ["ETIMEDOUT", "EHOSTUNREACH", "closed"]);
+        }
+    });
 }
 
 /// connect() without a free local port fails with EADDRNOTAVAIL, which no

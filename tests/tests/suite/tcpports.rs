@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `tcpports` against namespaces with few ports, and against `ss`.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
 use bpfcc_tests::net::{Host, addr};
@@ -287,65 +289,76 @@ fn bind_and_listen_that_fail_are_rows() {
 #[test]
 fn the_counts_are_those_of_ss() {
     for alternative in alternatives() {
-        let host = host_with_90_ports();
-        let _server = listener(&host, "127.0.0.1", 80);
-        let closing = listener(&host, "127.0.0.1", 81);
-        let _at_a_port = listener(&host, "127.0.0.1", 40020);
-        let _reserved = listener(&host, "127.0.0.1", 40010);
-        let _outside = listener(&host, "127.0.0.1", 40100);
-        leave_in_time_wait(&host, &closing, 9);
-        let mut clients = connects(&host, "127.0.0.1", 80, 5);
-        // Accepted on a port of the range, which is the listener's.
-        clients.extend(connects(&host, "127.0.0.1", 40020, 3));
-        let (old, both) = host.within(|| {
-            let old = tcp_socket();
-            bind(old.as_raw_fd(), &loopback(0)).expect("bind");
-            let both = tcp_socket();
-            bind(both.as_raw_fd(), &loopback(0)).expect("bind");
-            (old, both)
-        });
-        let tool = start_with(alternative, &["--netns-id", &host.inode().to_string()]);
-        let more = host.within(|| {
-            let sockets = [0, 0, 0, 40010, 40100].map(|port| {
-                let socket = tcp_socket();
-                bind(socket.as_raw_fd(), &loopback(port)).unwrap_or_else(|error| {
-                    assert!(port == 40010 || port == 40100, "{port}: {error}");
-                });
-                socket
-            });
-            // From its own port, which then is a connection's.
-            connect(both.as_raw_fd(), &loopback(80)).expect("connect");
-            sockets
-        });
-        // And half-closed ones.
-        for client in &clients[..2] {
-            client.shutdown(Shutdown::Write).expect("shut down");
-        }
-        leave_in_time_wait(&host, &closing, 4);
-        drop(more);
-        let _last = host.within(|| {
+        // A kernel that preempts BPF programs skips one while it is preempted: then
+        // the tool tells of a loss, and the counts say nothing.
+        assert!((0..5).any(|_| counts_are_those_of_ss(alternative)));
+    }
+}
+
+/// False: some events were lost.
+fn counts_are_those_of_ss(alternative: &str) -> bool {
+    let host = host_with_90_ports();
+    let _server = listener(&host, "127.0.0.1", 80);
+    let closing = listener(&host, "127.0.0.1", 81);
+    let _at_a_port = listener(&host, "127.0.0.1", 40020);
+    let _reserved = listener(&host, "127.0.0.1", 40010);
+    let _outside = listener(&host, "127.0.0.1", 40100);
+    leave_in_time_wait(&host, &closing, 9);
+    let mut clients = connects(&host, "127.0.0.1", 80, 5);
+    // Accepted on a port of the range, which is the listener's.
+    clients.extend(connects(&host, "127.0.0.1", 40020, 3));
+    let (old, both) = host.within(|| {
+        let old = tcp_socket();
+        bind(old.as_raw_fd(), &loopback(0)).expect("bind");
+        let both = tcp_socket();
+        bind(both.as_raw_fd(), &loopback(0)).expect("bind");
+        (old, both)
+    });
+    let tool = start_with(alternative, &["--netns-id", &host.inode().to_string()]);
+    let more = host.within(|| {
+        let sockets = [0, 0, 0, 40010, 40100].map(|port| {
             let socket = tcp_socket();
-            bind(socket.as_raw_fd(), &loopback(0)).expect("bind");
+            bind(socket.as_raw_fd(), &loopback(port)).unwrap_or_else(|error| {
+                assert!(port == 40010 || port == 40100, "{port}: {error}");
+            });
             socket
         });
-        let counts = by_ss(&host, |_| true);
-        let ended = tool.stop().success();
-        let (failures, reports) = split(&ended);
-        assert_eq!(reports.len(), 1, "{reports:#?}");
-        // Failed on purpose: 40010 and 40100 are listened on.
-        assert_eq!(failures.len(), 2, "{failures:#?}");
-        let [listen, established, other, time_wait] = counts;
-        // Connections to different ends may share a port.
-        assert!(
-            listen == 1 && established >= 5 && other >= 1 && time_wait > 0,
-            "{counts:?}"
-        );
-        // Two that are bound, one from before and the last one.
-        assert_counts(&reports[0], [listen, established, other + 2, time_wait]);
-        // Three bind() that have worked, four connects, one more bind().
-        assert_eq!(reports[0]["uses"], 8, "{}", reports[0]);
-        drop((old, clients));
+        // From its own port, which then is a connection's.
+        connect(both.as_raw_fd(), &loopback(80)).expect("connect");
+        sockets
+    });
+    // And half-closed ones.
+    for client in &clients[..2] {
+        client.shutdown(Shutdown::Write).expect("shut down");
     }
+    leave_in_time_wait(&host, &closing, 4);
+    drop(more);
+    let _last = host.within(|| {
+        let socket = tcp_socket();
+        bind(socket.as_raw_fd(), &loopback(0)).expect("bind");
+        socket
+    });
+    let counts = by_ss(&host, |_| true);
+    let ended = tool.stop().success();
+    if ended.lost() > 0 {
+        return false;
+    }
+    let (failures, reports) = split(&ended);
+    assert_eq!(reports.len(), 1, "{reports:#?}");
+    // Failed on purpose: 40010 and 40100 are listened on.
+    assert_eq!(failures.len(), 2, "{failures:#?}");
+    let [listen, established, other, time_wait] = counts;
+    // Connections to different ends may share a port.
+    assert!(
+        listen == 1 && established >= 5 && other >= 1 && time_wait > 0,
+        "{counts:?}"
+    );
+    // Two that are bound, one from before and the last one.
+    assert_counts(&reports[0], [listen, established, other + 2, time_wait]);
+    // Three bind() that have worked, four connects, one more bind().
+    assert_eq!(reports[0]["uses"], 8, "{}", reports[0]);
+    drop((old, clients));
+    true
 }
 
 /// TIME_WAIT is seen to begin and to end, after a minute, with a report each
@@ -669,6 +682,54 @@ fn families_and_addresses_are_filters() {
         assert_eq!(rows.len(), 1, "{rows:#?}");
         assert_counts(&rows[0], [0, count, 0, 0]);
     }
+}
+
+/// `--top` leaves those that use the most.
+#[test]
+fn those_that_use_the_most_are_shown() {
+    let host = host_with_90_ports();
+    let _servers = ["127.0.0.1", "127.0.0.2", "127.0.0.3"].map(|at| listener(&host, at, 80));
+    let tool = start(&host, &["--by", "raddr", "--top", "2"]);
+    let _clients = [("127.0.0.1", 2), ("127.0.0.2", 1), ("127.0.0.3", 3)]
+        .map(|(at, count)| connects(&host, at, 80, count));
+    let (_, rows) = split(&tool.stop().success());
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| (&row["raddr"], &row["used"]))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (&"127.0.0.3".into(), &3.into()),
+            (&"127.0.0.1".into(), &2.into())
+        ]
+    );
+}
+
+/// One that begins and ends while the tool runs is in the reports of that time.
+#[test]
+fn namespaces_come_and_go() {
+    let tool = Tool::start("tcpports", &["--json", "--top", "1000", "1"]);
+    let host = host_with_90_ports();
+    let inode = host.inode();
+    let _resident = host.resident();
+    let server = listener(&host, "127.0.0.1", 80);
+    let clients = connects(&host, "127.0.0.1", 80, 7);
+    let of_host = |line: &str| line.contains(&format!("\"netns\":{inode}"));
+    tool.wait_for_line(|line| of_host(line) && line.contains("\"used\":7,"));
+    drop((clients, server, _resident, host));
+    // Reports go on, at last without it.
+    let own = fs::metadata("/proc/self/ns/net").expect("namespace").ino();
+    let mut without = 0;
+    while without < 2 {
+        let seen = Cell::new(false);
+        tool.wait_for_line(|line| {
+            seen.set(seen.get() || of_host(line));
+            line.contains(&format!("\"netns\":{own}"))
+        });
+        without = if seen.get() { 0 } else { without + 1 };
+    }
+    tool.stop().success();
 }
 
 /// The settings are read for each report.

@@ -2,12 +2,18 @@
 //! `tcptop` against connections that carry a known number of bytes.
 
 use std::fs;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::channel;
+use std::thread;
 
-use bpfcc_tests::net::{Host, Pair, Talk, run as run_line};
+use bpfcc_tests::net::{Host, Pair, Talk, disconnect, reset, run as run_line};
 use bpfcc_tests::*;
+use nix::sys::socket::SockaddrIn;
 use serde_json::Value;
 
 /// The ways to count that this kernel has; `tcpsubnet` has the same.
@@ -80,22 +86,33 @@ fn bytes_are_those_that_were_sent() {
         let host = Host::new();
         let _resident = host.resident();
         let tool = start(alternative, &host, &["--json", ONE_REPORT]);
-        let mut open = Vec::new();
-        let ports = host.within(|| {
-            fs::write("/proc/thread-self/comm", "talker").expect("name the thread");
-            cases.map(|(listen, to, up, down, close)| {
-                let mut talk = Talk::new(listen, to);
-                // As the threads that write: they take the name over.
-                talk.exchange(up, down);
-                let ports = talk.ports();
-                if !close {
-                    open.push(talk);
-                }
-                ports
-            })
+        let ((talked, has_talked), (stopped, has_stopped)) = (channel(), channel());
+        let (ended, ports) = thread::scope(|scope| {
+            scope.spawn(|| {
+                host.within(move || {
+                    own_files();
+                    name_thread("talker");
+                    let mut open = Vec::new();
+                    let ports = cases.map(|(listen, to, up, down, close)| {
+                        let mut talk = Talk::new(listen, to);
+                        // As the threads that write: they take the name over.
+                        talk.exchange(up, down);
+                        let ports = talk.ports();
+                        if !close {
+                            open.push(talk);
+                        }
+                        ports
+                    });
+                    talked.send(ports).expect("the test");
+                    has_stopped.recv_timeout(PATIENCE).expect("the test");
+                });
+            });
+            let ports = has_talked.recv_timeout(PATIENCE).expect("the talker");
+            host.acknowledged();
+            let ended = tool.stop().success();
+            stopped.send(()).expect("the talker");
+            (ended, ports)
         });
-        host.acknowledged();
-        let ended = tool.stop().success();
         assert_eq!(ended.lost(), 0);
         let rows = ended.json();
         for ((_, to, up, down, _), (client, server)) in cases.into_iter().zip(ports) {
@@ -166,6 +183,90 @@ fn intervals_add_up() {
     }
 }
 
+/// A connection that is reset and then closed, and a socket that connects again:
+/// met by a walk before that, and not met.
+#[test]
+fn nothing_is_told_twice() {
+    let iterators = alternatives();
+    for alternative in iterators.iter().filter(|way| way.starts_with("iter")) {
+        let host = Host::new();
+        let _resident = host.resident();
+        let tool = start(alternative, &host, &["--json", "1"]);
+        let ((made, is_made), (goes_on, may_go_on)) = (channel(), channel());
+        let (ended, ports) = thread::scope(|scope| {
+            let talker = scope.spawn(|| {
+                host.within(move || {
+                    own_files();
+                    let talks = [(); 2].map(|()| {
+                        let mut over = Talk::new("127.0.0.1", "127.0.0.1");
+                        over.client.write_all(&[1; 500]).expect("write");
+                        let mut again = Talk::new("127.0.0.1", "127.0.0.1");
+                        again.exchange(300, 20);
+                        (over, again)
+                    });
+                    let ports = talks.each_ref().map(|talks| talks.0.ports().1);
+                    let [first, second] = talks;
+                    let mut to = connect_again(first);
+                    made.send(ports).expect("the test");
+                    may_go_on.recv_timeout(PATIENCE).expect("the test");
+                    to.extend(connect_again(second));
+                    (ports, to)
+                })
+            });
+            let [_, met]: [u16; 2] = is_made.recv_timeout(PATIENCE).expect("the talker");
+            tool.wait_for_line(|line| line.contains(&format!("\"dport\":{met}")));
+            goes_on.send(()).expect("the talker");
+            let ports = talker.join().expect("the talker");
+            (tool.stop().success(), ports)
+        });
+        assert_eq!(ended.lost(), 0);
+        let rows = ended.json();
+        let sum = |end: &str, port: u16, key: &str| -> u64 {
+            let of_port = rows.iter().filter(|row| row[end] == port);
+            of_port.map(|row| row[key].as_u64().expect("bytes")).sum()
+        };
+        let (over, again) = ports;
+        for port in over {
+            assert_eq!(
+                sum("sport", port, "rx_bytes"),
+                500,
+                "{alternative}: {rows:#?}"
+            );
+        }
+        assert_eq!(again.len(), 4);
+        for (port, (sent, received)) in again.into_iter().zip([(300, 20), (40, 30)].repeat(2)) {
+            let found = (
+                sum("dport", port, "tx_bytes"),
+                sum("dport", port, "rx_bytes"),
+            );
+            assert_eq!(found, (sent, received), "{alternative}: {rows:#?}");
+        }
+    }
+}
+
+/// The first is reset by its client, then closed with data that was not read; the
+/// second's client disconnects and connects to another server: the servers' ports.
+fn connect_again((over, again): (Talk, Talk)) -> Vec<u16> {
+    reset(over.client);
+    drop(over.server);
+    let first = again.ports().1;
+    disconnect(&again.client);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let to = listener.local_addr().expect("own address");
+    let SocketAddr::V4(address) = to else {
+        panic!("{to}")
+    };
+    nix::sys::socket::connect(again.client.as_raw_fd(), &SockaddrIn::from(address))
+        .expect("connect again");
+    let (server, _) = listener.accept().expect("accept");
+    let mut second = Talk {
+        client: again.client,
+        server,
+    };
+    second.exchange(40, 30);
+    vec![first, to.port()]
+}
+
 /// None of hundreds of connections that open and close within an interval is
 /// missed.
 #[test]
@@ -177,12 +278,13 @@ fn short_connections_are_all_counted() {
         let _resident = host.resident();
         let tool = start(alternative, &host, &["--json", "1"]);
         host.within(|| {
+            own_files();
             for _ in 0..count {
                 Talk::new("127.0.0.1", "127.0.0.1").exchange(100, 10);
             }
         });
         let ended = tool.stop().success();
-        assert_eq!(ended.lost(), 0);
+        assert_eq!(ended.lost(), 0, "{alternative}");
         let rows = ended.json();
         let sum = |key: &str| -> u64 {
             rows.iter()
@@ -226,29 +328,24 @@ fn all_namespaces_are_seen() {
         pair.right.acknowledged();
         let rows = tool.stop().success().json();
         let (client, server) = own.ports();
-        let of = |netns: u64| -> Vec<Value> {
+        // Ports may be the same for IPv4 and IPv6.
+        let of = |netns: u64, ip: u64| -> Vec<Value> {
             rows.iter()
-                .filter(|row| row["netns"] == netns)
+                .filter(|row| row["netns"] == netns && row["ip"] == ip)
                 .cloned()
                 .collect()
         };
-        let here = of(fs::metadata("/proc/self/ns/net").expect("namespace").ino());
+        let here = of(
+            fs::metadata("/proc/self/ns/net").expect("namespace").ino(),
+            4,
+        );
         assert_bytes(row_of(&here, client), 300, 400, alternative);
         assert_bytes(row_of(&here, server), 400, 300, alternative);
-        for (talk, (up, down)) in &talks {
+        for ((talk, (up, down)), ip) in talks.iter().zip([4, 6]) {
             let (client, server) = talk.ports();
-            assert_bytes(
-                row_of(&of(pair.left.inode()), client),
-                *up,
-                *down,
-                alternative,
-            );
-            assert_bytes(
-                row_of(&of(pair.right.inode()), server),
-                *down,
-                *up,
-                alternative,
-            );
+            let (left, right) = (of(pair.left.inode(), ip), of(pair.right.inode(), ip));
+            assert_bytes(row_of(&left, client), *up, *down, alternative);
+            assert_bytes(row_of(&right, server), *down, *up, alternative);
         }
     }
 }

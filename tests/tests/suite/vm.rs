@@ -19,9 +19,9 @@ fn vm(kernel: &str, script: &str) {
     let output = Command::new(root().join("tests/vm/vmrun"))
         .args([
             "-t",
-            "1500",
+            "2400",
             "-M",
-            "loop,null_blk,nf_conntrack",
+            "loop,ext4,null_blk,nf_conntrack",
             kernel,
             "-s",
             script,
