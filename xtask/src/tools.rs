@@ -6,6 +6,8 @@ use common::tool::Entry;
 #[rustfmt::skip] // a line per tool
 pub const TOOLS: &[Entry] = &[
     Entry::of::<biolatency::Biolatency>(),
+    Entry::of::<biosnoop::Biosnoop>(),
+    Entry::of::<bitesize::Bitesize>(),
     Entry::of::<opensnoop::Opensnoop>(),
     Entry::of::<tcpstates::Tcpstates>(),
     Entry::of::<tcpretrans::Tcpretrans>(),
@@ -16,8 +18,13 @@ pub const TOOLS: &[Entry] = &[
     Entry::of::<tcplife::Tcplife>(),
     Entry::of::<tcpconnect::Tcpconnect>(),
     Entry::of::<tcpaccept::Tcpaccept>(),
+    Entry::of::<tcptracer::Tcptracer>(),
     Entry::of::<tcpports::Tcpports>(),
     Entry::of::<tcptop::Tcptop>(),
     Entry::of::<tcprtt::Tcprtt>(),
     Entry::of::<tcpsubnet::Tcpsubnet>(),
+    Entry::of::<execsnoop::Execsnoop>(),
+    Entry::of::<runqlat::Runqlat>(),
+    Entry::of::<cachestat::Cachestat>(),
+    Entry::of::<profile::Profile>(),
 ];

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs;
 
 use anyhow::{Context, Result, anyhow, bail};
-use common::hooks::{Alternative, Hook, attach_program, capture_libbpf_messages, take_messages};
+use common::hooks::{Alternative, attach_program, capture_libbpf_messages, take_messages};
 use common::tool::Entry;
 use libbpf_rs::ObjectBuilder;
 use libbpf_rs::btf::types::{Array, Composite, Enum, Int, IntEncoding, MemberAttr, Ptr};
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
             let states: Vec<_> = hook
                 .alternatives
                 .iter()
-                .map(|alternative| (alternative.name, try_alternative(tool, hook, alternative)))
+                .map(|alternative| (alternative.name, try_alternative(tool, alternative)))
                 .collect();
             for (alternative, state) in &states {
                 println!("{}\t{}\t{alternative}\t{state}", tool.name, hook.name);
@@ -79,12 +79,12 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Loads and attaches the programs of one alternative, and nothing else.
-fn try_alternative(tool: &Entry, hook: &Hook, alternative: &Alternative) -> State {
+fn try_alternative(tool: &Entry, alternative: &Alternative) -> State {
     // As the tool does: an optional program whose hook is missing is left out.
     let mut left_out = Vec::new();
     loop {
         take_messages();
-        let error = match load(tool, hook, alternative, &left_out) {
+        let error = match load(tool, alternative, &left_out) {
             Ok(()) => return State::Works,
             Err(error) => format!("{error:#}"),
         };
@@ -120,7 +120,7 @@ fn is_our_fault(messages: &str) -> bool {
         && !lacks.iter().any(|lack| messages.contains(lack))
 }
 
-fn load(tool: &Entry, hook: &Hook, alternative: &Alternative, left_out: &[&str]) -> Result<()> {
+fn load(tool: &Entry, alternative: &Alternative, left_out: &[&str]) -> Result<()> {
     let mut open = ObjectBuilder::default().open_memory(tool.object)?;
     let chosen: Vec<_> = alternative
         .all_programs()
@@ -130,11 +130,9 @@ fn load(tool: &Entry, hook: &Hook, alternative: &Alternative, left_out: &[&str])
         let wanted = chosen.iter().any(|name| program.name() == OsStr::new(name));
         program.set_autoload(wanted);
     }
-    for other in hook
-        .alternatives
-        .iter()
-        .filter(|other| other.name != alternative.name)
-    {
+    // Nor the maps of other hooks: this kernel may lack their type.
+    let alternatives = tool.hooks.iter().flat_map(|hook| hook.alternatives);
+    for other in alternatives {
         for mut map in open.maps_mut() {
             let theirs = other.maps.iter().any(|name| map.name() == OsStr::new(name));
             let ours = alternative

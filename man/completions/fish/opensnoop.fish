@@ -6,7 +6,7 @@ complete -c opensnoop -l mntnsmap -d 'Only tasks whose mount namespace is a key 
 complete -c opensnoop -s d -l duration -d 'End after this many seconds' -r
 complete -c opensnoop -s n -l name -d 'Only processes with NAME in their name; with any of *?[ a glob that the name of the process or of the file matches' -r
 complete -c opensnoop -s f -l flag_filter -d 'Only opens with this flag (O_WRONLY, O_CREAT, ...) or another that is given' -r
-complete -c opensnoop -s b -l buffer-pages -d 'Size of the ring buffer in pages, a power of two [default: 1024; the classic\'s was 64]' -r
+complete -c opensnoop -s b -l buffer-pages -d 'Size of the ring buffer in pages, a power of two [default: 2 MiB; the classic\'s was 64 pages]' -r
 complete -c opensnoop -l exec -d 'Run this command, trace just its process, end with it; takes the rest of the line' -r
 complete -c opensnoop -l cgroup -d 'Only what belongs to this cgroup (a directory of cgroup v2) or to a cgroup below it' -r -f -a "(__fish_complete_directories)"
 complete -c opensnoop -s T -l timestamp -d 'Include the seconds since the first event'
