@@ -89,14 +89,10 @@ fn try_alternative(tool: &Entry, alternative: &Alternative) -> State {
             Err(error) => format!("{error:#}"),
         };
         let messages = take_messages();
-        let culprit = alternative
-            .optional
-            .iter()
-            .find(|name| {
-                let quoted = format!("'{name}'");
-                !left_out.contains(*name)
-                    && (messages.contains(&quoted) || error.contains(&quoted))
-            });
+        let culprit = alternative.optional.iter().find(|name| {
+            let quoted = format!("'{name}'");
+            !left_out.contains(*name) && (messages.contains(&quoted) || error.contains(&quoted))
+        });
         match culprit {
             Some(name) => left_out.push(name),
             None if is_our_fault(&messages) => {

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use bpfcc_tests::files::{Ext4, Hand};
+use bpfcc_tests::files::{Hand, Mounted};
 use bpfcc_tests::net::{Host, Pair, Talk, addr};
 use bpfcc_tests::{DirectFile, Ended, LoopDevice, TempDir, Tool, bin, connect_and_close, kernel};
 
@@ -166,7 +166,7 @@ fn transfers(device: &LoopDevice) -> bool {
 }
 
 fn cachestat() -> bool {
-    let disk = Ext4::new(64 << 20);
+    let disk = Mounted::ext4(64 << 20);
     let file = disk.path("file");
     let mut hand = Hand::new();
     hand.act("make", &file, 16 << 20);

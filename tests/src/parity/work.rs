@@ -24,7 +24,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, Uid, setresuid};
 
 use crate::execveat::Execveat;
-use crate::files::{Ext4, act};
+use crate::files::{Mounted, act};
 use crate::net::{Host, addr, run};
 use crate::{
     Cgroup, DirectFile, LoopDevice, PATIENCE, bin, completed_ios, name_thread, until, wait_for,
@@ -554,7 +554,7 @@ fn sizes() {
 
 /// A file of 16384 pages is read, and twice again.
 fn pages() {
-    let disk = Ext4::new(128 << 20);
+    let disk = Mounted::ext4(128 << 20);
     let file = disk.path("file");
     act("make", &file, 64 << 20);
     ready("");
@@ -566,7 +566,7 @@ fn pages() {
 
 /// A file of 8192 pages is written, and again.
 fn dirties() {
-    let disk = Ext4::new(128 << 20);
+    let disk = Mounted::ext4(128 << 20);
     let file = disk.path("file");
     ready("");
     for _ in 0..2 {

@@ -28,7 +28,9 @@ impl FileSystem {
             return Ok(());
         }
         let name = self.name;
-        bail!("cannot trace {name}: this kernel has no {name} now; load its module: modprobe {name}")
+        bail!(
+            "cannot trace {name}: this kernel has no {name} now; load its module: modprobe {name}"
+        )
     }
 }
 
@@ -219,13 +221,16 @@ pub const BCACHEFS: FileSystem = FileSystem {
     title: "bcachefs",
     types: &["bcachefs"],
     magic: 0xca45_1a4e,
-    hook: functions!("bch2_read_iter", "bch2_write_iter", "bch2_open", "bch2_fsync"),
+    hook: functions!(
+        "bch2_read_iter",
+        "bch2_write_iter",
+        "bch2_open",
+        "bch2_fsync"
+    ),
 };
 
 /// What fsslower knows.
-pub const ALL: &[&FileSystem] = &[
-    &BTRFS, &EXT4, &FUSE, &NFS, &XFS, &F2FS, &BCACHEFS, &ZFS,
-];
+pub const ALL: &[&FileSystem] = &[&BTRFS, &EXT4, &FUSE, &NFS, &XFS, &F2FS, &BCACHEFS, &ZFS];
 
 /// fileslower's: what read(2), write(2) and their kin with an offset come to.
 pub const ANY: Hook = hook!(

@@ -65,8 +65,8 @@ macro_rules! slower {
     ($tool:ident, $args:ident, $name:literal, $about:literal, $fs:ident) => {
         #[derive(Parser, Debug)]
         #[command(
-            about = concat!("Trace ", $about, " operations slower than a threshold"),
-            after_help = concat!("\
+                    about = concat!("Trace ", $about, " operations slower than a threshold"),
+                    after_help = concat!("\
 Examples:
   ", $name, "          trace operations slower than 10 ms
   ", $name, " 1        trace operations slower than 1 ms
@@ -74,7 +74,7 @@ Examples:
   ", $name, " 0        trace all operations
   ", $name, " -p 185   only process 185
   ", $name, " --json   one JSON object per line")
-        )]
+                )]
         pub struct $args {
             #[command(flatten)]
             options: Options,
@@ -110,9 +110,9 @@ fn run_classic(name: &str, fs: &'static FileSystem, options: Options) -> Result<
         (0, false) => format!("Tracing {title} operations"),
         (_, false) => format!("Tracing {title} operations slower than {min_ms} ms"),
         (0, true) => format!("Tracing {title} operations... Ctrl-C to quit"),
-        (_, true) => format!(
-            "Tracing {title} operations that are slower than {min_ms} ms... Ctrl-C to quit"
-        ),
+        (_, true) => {
+            format!("Tracing {title} operations that are slower than {min_ms} ms... Ctrl-C to quit")
+        }
     };
     let pid_width = if fs.name == BTRFS.name { 7 } else { 6 };
     Trace {
@@ -315,7 +315,7 @@ impl Trace {
         if attached.used.iter().any(|(_, way)| CALLS.contains(way)) {
             session.warn(
                 "this kernel lets no function be traced: shows system calls; \
-                 not page faults, io_uring and the kernel's own reads and writes",
+                 not io_uring, and not the kernel's own I/O",
             );
         }
         if format == Format::Text {

@@ -74,7 +74,9 @@ impl Row {
     }
 
     fn name(&self) -> Value<'_> {
-        self.name.as_ref().map_or(Value::Unknown, |name| Value::Name(name))
+        self.name
+            .as_ref()
+            .map_or(Value::Unknown, |name| Value::Name(name))
     }
 
     /// The local time of day, HH:MM:SS.
@@ -88,7 +90,9 @@ impl Row {
 /// Whose columns the text and the comma-separated values have.
 #[derive(Clone, Copy)]
 pub enum Layout {
-    Bcc { pid_width: usize },
+    Bcc {
+        pid_width: usize,
+    },
     /// fsslower
     Libbpf,
     /// fileslower
@@ -109,7 +113,9 @@ impl Layout {
 
     fn json(self, table: &mut Table<Row>) {
         table
-            .add(json_field("time", |row| row.clock.utc(row.event.ts_ns).into()))
+            .add(json_field("time", |row| {
+                row.clock.utc(row.event.ts_ns).into()
+            }))
             .add(json_field("comm", |row| Value::Name(&row.event.comm)))
             .add(json_field("pid", |row| Value::Uint(row.event.tgid.into())))
             .add(json_field("tid", |row| Value::Uint(row.event.pid.into())))
@@ -117,9 +123,13 @@ impl Layout {
             .add(json_field("bytes", |row| {
                 row.bytes().map_or(Value::Missing, Value::Uint)
             }))
-            .add(json_field("errno", |row| Value::Uint(row.errno().unwrap_or(0))));
+            .add(json_field("errno", |row| {
+                Value::Uint(row.errno().unwrap_or(0))
+            }));
         if matches!(self, Self::Files) {
-            table.add(json_field("requested_bytes", |row| Value::Int(row.event.length)));
+            table.add(json_field("requested_bytes", |row| {
+                Value::Int(row.event.length)
+            }));
         }
         table
             .add(json_field("offset", |row| Value::Int(row.event.offset)))
@@ -128,7 +138,9 @@ impl Layout {
                 decimals: 3,
             }))
             .add(json_field("file", |row| row.name()))
-            .add(json_field("cgroup_id", |row| Value::Uint(row.event.cgroup_id)));
+            .add(json_field("cgroup_id", |row| {
+                Value::Uint(row.event.cgroup_id)
+            }));
     }
 
     fn csv(self, table: &mut Table<Row>) {
@@ -138,11 +150,15 @@ impl Layout {
                 Value::Uint(row.event.ts_ns / 1000)
             }));
         } else {
-            table.add(column("ENDTIME_ns", |row: &Row| Value::Uint(row.event.ts_ns)));
+            table.add(column("ENDTIME_ns", |row: &Row| {
+                Value::Uint(row.event.ts_ns)
+            }));
         }
         table
             .add(column("TASK", |row: &Row| Value::Name(&row.event.comm)))
-            .add(column("PID", |row: &Row| Value::Uint(row.event.tgid.into())));
+            .add(column("PID", |row: &Row| {
+                Value::Uint(row.event.tgid.into())
+            }));
         if bcc {
             table
                 .add(column("TYPE", |row: &Row| row.letter("S").into()))
@@ -154,7 +170,9 @@ impl Layout {
         }
         table
             .add(column("OFFSET_b", |row: &Row| Value::Int(row.event.offset)))
-            .add(column("LATENCY_us", |row: &Row| Value::Uint(row.latency_us())))
+            .add(column("LATENCY_us", |row: &Row| {
+                Value::Uint(row.latency_us())
+            }))
             .add(column("FILE", Row::name));
     }
 
@@ -191,7 +209,11 @@ fn files(table: &mut Table<Row>) {
             })
             .left(8),
         )
-        .add(column("COMM", |row: &Row| Value::Name(&row.event.comm)).left(14).cut())
+        .add(
+            column("COMM", |row: &Row| Value::Name(&row.event.comm))
+                .left(14)
+                .cut(),
+        )
         .add(column("TID", |row: &Row| Value::Uint(row.event.pid.into())).left(6))
         .add(column("D", |row: &Row| row.letter("S").into()).left(1))
         .add(column("BYTES", |row: &Row| Value::Int(row.event.length)).left(7))

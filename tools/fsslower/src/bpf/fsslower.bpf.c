@@ -5,6 +5,7 @@
  */
 #include "events.bpf.h"
 #include "filters.bpf.h"
+#include "kernel/errno.h"
 #include "syscall.bpf.h"
 
 #include "fsslower.h"
@@ -81,13 +82,14 @@ struct record {
 static __always_inline int emit(__u32 op, struct call *call, __u64 now, __s64 result)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct path *path = call->path;
 	struct record record;
 	struct fsslower_event *event = &record.event;
 	long size = 0;
 
-	if (call->path)
+	if (path)
 		size = bpf_probe_read_kernel_str(record.name, sizeof(record.name),
-						 BPF_CORE_READ(call->path, dentry, d_name.name));
+						 BPF_CORE_READ(path, dentry, d_name.name));
 	else
 		record.name[0] = 0;
 	if (any_fs && size == 1) /* pipes and the like */
@@ -318,6 +320,9 @@ static __always_inline int leave(long nr, struct pt_regs *regs, __s64 result)
 	__u64 now;
 
 	if (op == NO_OP || !take(op, &call, &now))
+		return 0;
+	/* A file that is not open for this: the file system was not asked. */
+	if (result == -EBADF)
 		return 0;
 	if (op == OP_OPEN) {
 		file = result >= 0 ? fd_file(result) : NULL;
