@@ -480,7 +480,9 @@ fn guest(out: &Path, ids: &[&str], seconds: u32) -> Result<bool> {
 /// Cases that see the same run of their workload.
 fn groups(cases: Vec<&'static Case>) -> Vec<Vec<&'static Case>> {
     let mut groups = Vec::<Vec<&Case>>::new();
-    let can_share = |case: &Case| matches!(case.work, Work::Sessions | Work::Execs) && !case.ends;
+    let can_share = |case: &Case| {
+        matches!(case.work, Work::Sessions | Work::Execs | Work::Files) && !case.ends
+    };
     for case in cases {
         match groups.last_mut() {
             Some(group)

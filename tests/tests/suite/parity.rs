@@ -146,6 +146,11 @@ fn execs_are_as_captured() {
 }
 
 #[test]
+fn files_are_as_captured() {
+    like_captures(Work::Files);
+}
+
+#[test]
 fn waits_are_as_captured() {
     like_captures(Work::Waits);
 }
