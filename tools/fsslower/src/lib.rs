@@ -20,7 +20,7 @@ use common::time::EventClock;
 use common::tool::Tool;
 use common::{bpf_object, bpf_skeleton, event};
 
-use file_system::{ALL, ANY, BCACHEFS, BTRFS, CALLS, EXT4, F2FS, FUSE, FileSystem, NFS, XFS, ZFS};
+use file_system::{ALL, ANY, BTRFS, CALLS, EXT4, F2FS, FUSE, FileSystem, NFS, XFS, ZFS};
 use row::{Layout, Row};
 use skel::types::fsslower_event;
 
@@ -177,7 +177,7 @@ pub struct Fsslower;
 impl Tool for Fsslower {
     const NAME: &'static str = "fsslower";
     const OBJECT: &'static [u8] = bpf_object!("fsslower");
-    const HOOKS: &'static [Hook] = &[FUSE.hook, BCACHEFS.hook];
+    const HOOKS: &'static [Hook] = &[FUSE.hook];
     type Args = FsArgs;
 
     fn run(name: &str, args: FsArgs) -> Result<()> {
@@ -342,5 +342,24 @@ impl Trace {
                 Ok(())
             },
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_are_the_classics() {
+        assert_eq!(longer_than(0), 0);
+        // 10.000999 ms are 10,000 µs, which are no more than 10 ms.
+        assert_eq!(longer_than(10), 10_001_000);
+    }
+
+    #[test]
+    fn f2fs_has_another_letter() {
+        let args = F2fsArgs::try_parse_from(["f2fsslower", "-s", "-p", "7", "3"]).unwrap();
+        assert!(args.options.csv);
+        assert_eq!((args.options.pid, args.options.min_ms), (Some(7), 3));
     }
 }

@@ -220,3 +220,114 @@ fn files(table: &mut Table<Row>) {
         .add(column("LAT(ms)", Row::latency_ms).right(7))
         .add(column("FILENAME", Row::name));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(op: u8, result: i64) -> Row {
+        let mut comm = [0; 16];
+        comm[..15].copy_from_slice(b"systemd-journal");
+        Row {
+            event: fsslower_event {
+                ts_ns: 883_104_412_907_999,
+                latency_ns: 11_250_999,
+                offset: 5000,
+                result,
+                length: if op == FSYNC { i64::MAX } else { 10_240 },
+                comm,
+                tgid: 9051,
+                pid: 9052,
+                op,
+                ..Default::default()
+            },
+            since_ns: 73_000_000,
+            clock: EventClock::now(),
+            name: Some(b"photos\n.tar\0".into()),
+        }
+    }
+
+    fn shown(layout: Layout, format: Format, row: &Row) -> String {
+        let mut out = Vec::new();
+        layout.table(format).row(row, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    const BCC: Layout = Layout::Bcc { pid_width: 6 };
+
+    #[test]
+    fn text_is_the_classics() {
+        // The hour depends on the time zone, the date on when this is run.
+        let text = |layout, row: &Row| shown(layout, Format::Text, row)[9..].to_owned();
+        for (layout, op, result, expected) in [
+            (
+                BCC,
+                READ,
+                32768,
+                "systemd-journa 9051   R 32768   4          11.25 photos\\n.tar\n",
+            ),
+            (
+                BCC,
+                WRITE,
+                -28,
+                "systemd-journa 9051   W -28     4          11.25 photos\\n.tar\n",
+            ),
+            (
+                BCC,
+                FSYNC,
+                0,
+                "systemd-journa 9051   S 0       4          11.25 photos\\n.tar\n",
+            ),
+            (
+                Layout::Bcc { pid_width: 7 },
+                OPEN,
+                0,
+                "systemd-journa 9051    O 0       4          11.25 photos\\n.tar\n",
+            ),
+            (
+                Layout::Libbpf,
+                FSYNC,
+                0,
+                "systemd-journal  9051    F LL_MAX  4          11.25 photos\\n.tar\n",
+            ),
+            (
+                Layout::Files,
+                READ,
+                7,
+                "systemd-journa 9052   R 10240     11.25 photos\\n.tar\n",
+            ),
+        ] {
+            assert_eq!(text(layout, &row(op, result)), expected);
+        }
+        let files = shown(Layout::Files, Format::Text, &row(READ, 1));
+        assert!(files.starts_with("0.073    systemd"), "{files}");
+    }
+
+    #[test]
+    fn csv_is_the_classics() {
+        assert_eq!(
+            shown(BCC, Format::Csv, &row(FSYNC, 0)),
+            "883104412907,systemd-journal,9051,S,0,5000,11250,photos\\n.tar\n"
+        );
+        assert_eq!(
+            shown(Layout::Libbpf, Format::Csv, &row(FSYNC, 0)),
+            "883104412907999,systemd-journal,9051,F,LL_MAX,5000,11250,photos\\n.tar\n"
+        );
+    }
+
+    #[test]
+    fn a_name_may_be_gone() {
+        let row = Row {
+            name: None,
+            ..row(READ, -5)
+        };
+        assert!(shown(BCC, Format::Text, &row).ends_with("   11.25 -\n"));
+        let json = shown(BCC, Format::Json, &row);
+        assert!(
+            json.contains(
+                r#""bytes":null,"errno":5,"offset":5000,"latency_us":11250.999,"file":null"#
+            ),
+            "{json}"
+        );
+    }
+}

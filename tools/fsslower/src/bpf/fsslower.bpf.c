@@ -169,6 +169,9 @@ static __always_inline int begin_vfs(__u32 op, struct file *file, __s64 count, l
  */
 #define ON_ENTRY(name, call, ...)                                                  \
 	SEC("fentry") int BPF_PROG(fentry_##name, ##__VA_ARGS__) { return call; }  \
+	ON_KENTRY(name, call, ##__VA_ARGS__)
+
+#define ON_KENTRY(name, call, ...)                                                  \
 	SEC("kprobe") int BPF_KPROBE(kprobe_##name, ##__VA_ARGS__) { return call; } \
 	SEC("kprobe.multi") int BPF_KPROBE(multi_##name, ##__VA_ARGS__) { return call; }
 
@@ -214,12 +217,33 @@ int fexit_getattr(__u64 *ctx)
 	return finish(OP_GETATTR, (int)(getattr_has_idmap ? ctx[5] : ctx[4]));
 }
 
-ON_ENTRY(vfs_read, begin_vfs(OP_READ, file, count, pos),
-	 struct file *file, void *buf, unsigned long count, loff_t *pos)
+/* Old verifiers let no program load a pointer to a number. */
+static __always_inline int begin_vfs_at(__u32 op, __u64 *ctx)
+{
+	loff_t *pos = NULL;
+
+	bpf_probe_read_kernel(&pos, sizeof(pos), &ctx[3]);
+	return begin_vfs(op, (struct file *)ctx[0], ctx[2], pos);
+}
+
+SEC("fentry")
+int fentry_vfs_read(__u64 *ctx)
+{
+	return begin_vfs_at(OP_READ, ctx);
+}
+
+SEC("fentry")
+int fentry_vfs_write(__u64 *ctx)
+{
+	return begin_vfs_at(OP_WRITE, ctx);
+}
+
+ON_KENTRY(vfs_read, begin_vfs(OP_READ, file, count, pos),
+	  struct file *file, void *buf, unsigned long count, loff_t *pos)
 ON_RETURN(vfs_read, OP_READ, long, struct file *file, void *buf, unsigned long count, loff_t *pos)
 
-ON_ENTRY(vfs_write, begin_vfs(OP_WRITE, file, count, pos),
-	 struct file *file, void *buf, unsigned long count, loff_t *pos)
+ON_KENTRY(vfs_write, begin_vfs(OP_WRITE, file, count, pos),
+	  struct file *file, void *buf, unsigned long count, loff_t *pos)
 ON_RETURN(vfs_write, OP_WRITE, long, struct file *file, void *buf, unsigned long count, loff_t *pos)
 
 /* System calls, where no function can be traced. */
