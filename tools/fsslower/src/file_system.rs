@@ -73,35 +73,11 @@ const LEFT: &[&str] = &[
 /// The alternatives that see system calls, not functions.
 pub const CALLS: [&str; 2] = ["tracepoint", "raw_tp"];
 
-/// The hook `$name`: pairs of programs, with the function that each pair is for.
-///
-/// kprobe.multi comes first: where it rests on the function graph tracer its
-/// programs are never preempted, and any number of calls may be under way.
-/// fentry is next: a kernel that preempts its programs skips and counts some.
-/// A kretprobe forgets calls, uncounted, when more than a few are under way.
-///
-/// Where no function can be traced there are the system calls; the raw
-/// tracepoint, which needs no tracefs, comes by at every call of any kind.
-macro_rules! hook {
-    ($name:literal, [$(($program:literal, $function:literal)),*],
-     [$(($extra:literal, $of:literal)),*], $entered:expr, $left:expr) => {
-        Hook {
-            name: $name,
-            alternatives: &[
-                hook!(@way "multi_", "multiret_", "kprobe.multi",
-                      [$(($program, $function)),*], [$(($extra, $of)),*]),
-                hook!(@way "fentry_", "fexit_", "fentry",
-                      [$(($program, $function)),*], [$(($extra, $of)),*]),
-                hook!(@way "kprobe_", "kretprobe_", "kprobe",
-                      [$(($program, $function)),*], [$(($extra, $of)),*]),
-                Alternative::new("tracepoint", &["tp_enter", "tp_exit"])
-                    .also(&[("tp_enter", $entered), ("tp_exit", $left)]),
-                Alternative::new("raw_tp", &["raw_enter", "raw_exit"]),
-            ],
-        }
-    };
-    (@way $entry:literal, $return:literal, $name:literal,
-     [$(($program:literal, $function:literal)),*], [$(($extra:literal, $of:literal)),*]) => {
+/// One way to be called by functions: pairs of programs, each with the function
+/// that it is for; more pairs are for functions that may not be there.
+macro_rules! way {
+    ($name:literal, $entry:literal, $return:literal,
+     [$(($program:literal, $function:literal)),*] $(, ($extra:literal, $of:literal))*) => {
         Alternative::new($name, &[$(concat!($entry, $program), concat!($return, $program)),*])
             .optional(&[$(concat!($entry, $extra), concat!($return, $extra)),*])
             .functions(&[
@@ -112,18 +88,36 @@ macro_rules! hook {
     };
 }
 
+/// The raw tracepoint, which needs no tracefs, comes by at every call of any kind.
+const RAW: Alternative = Alternative::new("raw_tp", &["raw_enter", "raw_exit"]);
+
 /// A file system's hook, by the functions that read, write, open and sync, and
 /// others that it may have.
+///
+/// kprobe.multi comes first: where it rests on the function graph tracer its
+/// programs are never preempted, and any number of calls may be under way.
+/// fentry is next: a kernel that preempts its programs skips and counts some.
+/// A kretprobe forgets calls, uncounted, when more than a few are under way.
+/// Where no function can be traced there are the system calls.
 macro_rules! functions {
-    ($read:literal, $write:literal, $open:literal, $fsync:literal
-     $(, $extra:literal: $of:literal)*) => {
-        hook!(
-            "operations",
-            [("read", $read), ("write", $write), ("open", $open), ("fsync", $fsync)],
-            [$(($extra, $of)),*],
-            ENTERED,
-            LEFT
-        )
+    ($read:literal, $write:literal, $open:literal, $fsync:literal $(, $extra:tt)*) => {
+        Hook {
+            name: "operations",
+            alternatives: &[
+                way!("kprobe.multi", "multi_", "multiret_",
+                     [("read", $read), ("write", $write), ("open", $open), ("fsync", $fsync)]
+                     $(, $extra)*),
+                way!("fentry", "fentry_", "fexit_",
+                     [("read", $read), ("write", $write), ("open", $open), ("fsync", $fsync)]
+                     $(, $extra)*),
+                way!("kprobe", "kprobe_", "kretprobe_",
+                     [("read", $read), ("write", $write), ("open", $open), ("fsync", $fsync)]
+                     $(, $extra)*),
+                Alternative::new("tracepoint", &["tp_enter", "tp_exit"])
+                    .also(&[("tp_enter", ENTERED), ("tp_exit", LEFT)]),
+                RAW,
+            ],
+        }
     };
 }
 
@@ -198,8 +192,8 @@ pub const NFS: FileSystem = FileSystem {
         "nfs_file_write",
         "nfs_file_open",
         "nfs_file_fsync",
-        "open2": "nfs4_file_open",
-        "getattr": "nfs_getattr"
+        ("open2", "nfs4_file_open"),
+        ("getattr", "nfs_getattr")
     ),
 };
 
@@ -233,18 +227,48 @@ pub const BCACHEFS: FileSystem = FileSystem {
 pub const ALL: &[&FileSystem] = &[&BTRFS, &EXT4, &FUSE, &NFS, &XFS, &F2FS, &BCACHEFS, &ZFS];
 
 /// fileslower's: what read(2), write(2) and their kin with an offset come to.
-pub const ANY: Hook = hook!(
-    "operations",
-    [("vfs_read", "vfs_read"), ("vfs_write", "vfs_write")],
-    [],
-    &[
-        "syscalls/sys_enter_pread64",
-        "syscalls/sys_enter_write",
-        "syscalls/sys_enter_pwrite64",
+///
+/// kprobes come last: many calls wait in a read of a pipe or a terminal, and
+/// each of them is one that a kretprobe has under way.
+pub const ANY: Hook = Hook {
+    name: "operations",
+    alternatives: &[
+        way!(
+            "kprobe.multi",
+            "multi_",
+            "multiret_",
+            [("vfs_read", "vfs_read"), ("vfs_write", "vfs_write")]
+        ),
+        way!(
+            "fentry",
+            "fentry_",
+            "fexit_",
+            [("vfs_read", "vfs_read"), ("vfs_write", "vfs_write")]
+        ),
+        Alternative::new("tracepoint", &["tp_enter", "tp_exit"]).also(&[
+            (
+                "tp_enter",
+                &[
+                    "syscalls/sys_enter_pread64",
+                    "syscalls/sys_enter_write",
+                    "syscalls/sys_enter_pwrite64",
+                ],
+            ),
+            (
+                "tp_exit",
+                &[
+                    "syscalls/sys_exit_pread64",
+                    "syscalls/sys_exit_write",
+                    "syscalls/sys_exit_pwrite64",
+                ],
+            ),
+        ]),
+        RAW,
+        way!(
+            "kprobe",
+            "kprobe_",
+            "kretprobe_",
+            [("vfs_read", "vfs_read"), ("vfs_write", "vfs_write")]
+        ),
     ],
-    &[
-        "syscalls/sys_exit_pread64",
-        "syscalls/sys_exit_write",
-        "syscalls/sys_exit_pwrite64",
-    ]
-);
+};

@@ -314,7 +314,7 @@ impl Trace {
         })?;
         if attached.used.iter().any(|(_, way)| CALLS.contains(way)) {
             session.warn(
-                "this kernel lets no function be traced: shows system calls; \
+                "shows system calls, for the kernel's functions cannot be traced: \
                  not io_uring, and not the kernel's own I/O",
             );
         }
