@@ -112,18 +112,23 @@ struct pt_regs {
 	__s32 syscallno;
 } CO_RE;
 
+/* As what libbpf's macros see it. */
+struct user_pt_regs {
+	__u64 regs[31];
+} CO_RE;
+
 #define syscall_nr(regs) ((regs)->syscallno)
 #define syscall_arg1(regs) ((regs)->orig_x0)
-#define syscall_arg2(regs) ((regs)->regs[1])
-#define syscall_arg3(regs) ((regs)->regs[2])
-#define syscall_arg4(regs) ((regs)->regs[3])
+#define syscall_arg2(from) ((from)->regs[1])
+#define syscall_arg3(from) ((from)->regs[2])
+#define syscall_arg4(from) ((from)->regs[3])
 #define SYSCALL_NR syscallno
 #define SYSCALL_ARG1 orig_x0
 #define SYSCALL_ARG2 regs[1]
 #define SYSCALL_ARG3 regs[2]
 #define SYSCALL_ARG4 regs[3]
 #define SYSCALL_ARG5 regs[4]
-#define function_result(regs) ((long)(regs)->regs[0])
+#define function_result(from) ((long)(from)->regs[0])
 
 static __always_inline bool in_compat_syscall(void)
 {
