@@ -19,7 +19,7 @@ rust_minor=85 # the oldest Rust that will do is 1.85
 
 build='gcc libc6-dev make pkg-config clang libelf-dev zlib1g-dev ca-certificates'
 demo='iproute2 nftables util-linux'
-test='qemu-system-x86 busybox-static kmod cpio xz-utils zstd lz4 iproute2 iputils-ping nftables conntrack util-linux mount e2fsprogs procps libcap2-bin bpftool libbpf-tools'
+test='qemu-system-x86 busybox-static kmod cpio xz-utils zstd lz4 iproute2 iputils-ping nftables conntrack util-linux mount e2fsprogs xfsprogs btrfs-progs procps libcap2-bin bpftool libbpf-tools'
 bench='libbpf-tools bpftrace bpfcc-tools conntrack iproute2 nftables util-linux mount'
 parity='bpfcc-tools python3-systemd python3-dnslib python3-cachetools libbpf-tools bpftrace'
 

@@ -35,9 +35,10 @@ pub struct Alternative {
     /// These are left out where their hook does not exist (a system call that
     /// the architecture or the kernel lacks).
     pub optional: &'static [&'static str],
-    /// More tracepoints (`category/name`) for the first of the programs, where
-    /// they exist.
-    pub also: &'static [&'static str],
+    /// More tracepoints (`category/name`) for these programs, where they exist.
+    pub also: &'static [(&'static str, &'static [&'static str])],
+    /// The functions of the programs that are made for any: by program.
+    pub functions: &'static [(&'static str, &'static str)],
     /// Maps that only this alternative uses; the others do not create them.
     pub maps: &'static [&'static str],
 }
@@ -49,6 +50,7 @@ impl Alternative {
             programs,
             optional: &[],
             also: &[],
+            functions: &[],
             maps: &[],
         }
     }
@@ -57,8 +59,12 @@ impl Alternative {
         Self { optional, ..self }
     }
 
-    pub const fn also(self, also: &'static [&'static str]) -> Self {
+    pub const fn also(self, also: &'static [(&'static str, &'static [&'static str])]) -> Self {
         Self { also, ..self }
+    }
+
+    pub const fn functions(self, functions: &'static [(&'static str, &'static str)]) -> Self {
+        Self { functions, ..self }
     }
 
     pub const fn maps(self, maps: &'static [&'static str]) -> Self {
@@ -68,6 +74,34 @@ impl Alternative {
     /// Every program of the alternative.
     pub fn all_programs(&self) -> impl Iterator<Item = &'static str> {
         self.programs.iter().chain(self.optional).copied()
+    }
+
+    /// The function that `program` is given; `None` when its section names it.
+    fn function(&self, program: &str) -> Option<&'static str> {
+        let given = self.functions.iter().find(|(name, _)| *name == program);
+        given.map(|(_, function)| *function)
+    }
+
+    /// Before the object is loaded: tells its fentry and fexit programs their
+    /// functions. The error is that of the program that it names.
+    pub fn aim(
+        &self,
+        object: &mut OpenObject,
+        left_out: &[&str],
+    ) -> Result<(), (&'static str, anyhow::Error)> {
+        for &(name, function) in self.functions {
+            let program = object.progs_mut().find(|program| program.name() == name);
+            let Some(mut program) = program.filter(|_| !left_out.contains(&name)) else {
+                continue;
+            };
+            let section = program.section().to_string_lossy();
+            if matches!(&*section, "fentry" | "fexit") {
+                program
+                    .set_attach_target(0, Some(function.to_owned()))
+                    .map_err(|error| (name, anyhow!("{function}: {}", root_cause(&error))))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -306,8 +340,15 @@ where
         }
         configure(&mut open)?;
         select(open.open_object_mut(), hooks, chosen, &missing)?;
-
         take_messages();
+        match aim(open.open_object_mut(), chosen, &missing, tell) {
+            Aimed::All => {}
+            Aimed::LeftOut(name) => {
+                missing.push(name);
+                continue;
+            }
+            Aimed::Not(failure) => return Ok(Err(failure)),
+        }
         let skel = match open.load() {
             Ok(skel) => skel,
             Err(error) => {
@@ -327,6 +368,38 @@ where
         };
         return attach(skel, chosen, &missing, tell);
     }
+}
+
+enum Aimed {
+    All,
+    /// All but one that is optional.
+    LeftOut(&'static str),
+    Not(Failure),
+}
+
+/// [`Alternative::aim`] for all that were chosen.
+fn aim(
+    object: &mut OpenObject,
+    chosen: &[&'static Alternative],
+    missing: &[&'static str],
+    tell: &mut dyn FnMut(&str),
+) -> Aimed {
+    for (index, alternative) in chosen.iter().enumerate() {
+        match alternative.aim(object, missing) {
+            Ok(()) => {}
+            Err((name, error)) if alternative.optional.contains(&name) => {
+                tell(&format!("{name}: left out ({error:#})"));
+                return Aimed::LeftOut(name);
+            }
+            Err((_, error)) => {
+                return Aimed::Not(Failure {
+                    hook: Some(index),
+                    reason: format!("{error:#}"),
+                });
+            }
+        }
+    }
+    Aimed::All
 }
 
 /// Of a kernel that has no kprobes, which alternative needs them: no reason to
@@ -417,7 +490,7 @@ fn attach<S: Skel<'static>>(
             let Some(program) = find(skel.object(), name) else {
                 bail!("BPF object has no program {name}");
             };
-            match attach_program(&program) {
+            match attach_program(&program, alternative) {
                 Ok(link) => links.push((name, link)),
                 Err(error) if alternative.optional.contains(&name) => {
                     tell(&format!(
@@ -427,7 +500,9 @@ fn attach<S: Skel<'static>>(
                 }
                 Err(error) => {
                     let section = program.section().to_string_lossy();
-                    let reason = format!("attach {section}: {}", hint(&error));
+                    let function = alternative.function(name).map(|name| format!("/{name}"));
+                    let function = function.unwrap_or_default();
+                    let reason = format!("attach {section}{function}: {}", hint(&error));
                     return Ok(Err(Failure {
                         hook: Some(index),
                         reason,
@@ -435,12 +510,11 @@ fn attach<S: Skel<'static>>(
                 }
             }
         }
-        if let Some((name, program)) = alternative
-            .programs
-            .first()
-            .and_then(|name| Some((*name, find(skel.object(), name)?)))
-        {
-            for event in alternative.also {
+        for &(name, events) in alternative.also {
+            let Some(program) = find(skel.object(), name) else {
+                bail!("BPF object has no program {name}");
+            };
+            for event in events {
                 match attach_tracepoint(&program, event) {
                     Ok(link) => links.push((name, link)),
                     Err(error) => tell(&format!("{event}: left out ({error:#})")),
@@ -461,9 +535,18 @@ fn find<'o>(object: &'o Object, name: &str) -> Option<ProgramMut<'o>> {
     object.progs_mut().find(|program| program.name() == name)
 }
 
-/// Attaches by the program's section.
-pub fn attach_program(program: &ProgramMut<'_>) -> Result<Link> {
+/// Attaches by the program's section and by the function that it is given.
+pub fn attach_program(program: &ProgramMut<'_>, alternative: &Alternative) -> Result<Link> {
     let section = program.section().to_string_lossy();
+    if let Some(function) = alternative.function(&program.name().to_string_lossy()) {
+        return Ok(match &*section {
+            "kprobe" => program.attach_kprobe(false, function)?,
+            "kretprobe" => program.attach_kprobe(true, function)?,
+            "kprobe.multi" => program.attach_kprobe_multi(false, vec![function])?,
+            "kretprobe.multi" => program.attach_kprobe_multi(true, vec![function])?,
+            _ => program.attach()?,
+        });
+    }
     let classic = section
         .split_once('/')
         .filter(|(kind, _)| ["tracepoint", "tp"].contains(kind));

@@ -18,30 +18,46 @@ use nix::sys::sendfile::sendfile;
 
 use crate::{Cgroup, LoopDevice, TempDir, bin, wait_for};
 
-/// A new ext4 of blocks of 4 KiB on a loop device.
-pub struct Ext4 {
+/// A new file system on a loop device.
+pub struct Mounted {
     pub dir: TempDir,
     _device: LoopDevice,
 }
 
-impl Ext4 {
-    pub fn new(size: u64) -> Self {
+impl Mounted {
+    /// ext4 of blocks of 4 KiB.
+    pub fn ext4(size: u64) -> Self {
+        Self::made("ext4", &["-q", "-b", "4096"], size)
+    }
+
+    /// xfs of a size that it is made of.
+    pub fn xfs() -> Self {
+        Self::made("xfs", &["-q"], 320 << 20)
+    }
+
+    /// btrfs of a size that it is made of.
+    pub fn btrfs() -> Self {
+        Self::made("btrfs", &["-q"], 256 << 20)
+    }
+
+    fn made(kind: &str, options: &[&str], size: u64) -> Self {
         let device = LoopDevice::new(size);
-        let output = Command::new("mkfs.ext4")
-            .args(["-q", "-b", "4096"])
+        let mkfs = format!("mkfs.{kind}");
+        let output = Command::new(&mkfs)
+            .args(options)
             .arg(&device.path)
             .output()
-            .expect("mkfs.ext4");
-        assert!(output.status.success(), "mkfs.ext4: {output:?}");
-        let dir = TempDir::new("bpfcc-ext4");
+            .unwrap_or_else(|error| panic!("{mkfs}: {error}"));
+        assert!(output.status.success(), "{mkfs}: {output:?}");
+        let dir = TempDir::new(&format!("bpfcc-{kind}"));
         mount(
             Some(&device.path),
             &dir.0,
-            Some("ext4"),
+            Some(kind),
             MsFlags::empty(),
             None::<&str>,
         )
-        .expect("mount");
+        .unwrap_or_else(|error| panic!("mount {kind}: {error}"));
         Self {
             dir,
             _device: device,
@@ -54,7 +70,7 @@ impl Ext4 {
     }
 }
 
-impl Drop for Ext4 {
+impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = umount2(&self.dir.0, MntFlags::MNT_DETACH);
     }

@@ -203,6 +203,19 @@ impl Ended {
             .sum()
     }
 
+    /// Exactly so many rows and none lost; or, where runs may be skipped, no more and
+    /// what is missing counted: that may have been others' as well.
+    #[track_caller]
+    pub fn assert_rows(&self, rows: usize, expected: usize, may_skip: bool) {
+        let lost = self.lost();
+        let right = if may_skip {
+            rows <= expected && rows as u64 + lost >= expected as u64
+        } else {
+            (rows, lost) == (expected, 0)
+        };
+        assert!(right, "{rows} rows, {lost} lost: {}", self.stderr);
+    }
+
     #[track_caller]
     pub fn success(self) -> Self {
         assert!(

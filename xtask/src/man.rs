@@ -75,7 +75,7 @@ fn generate(tools: &[Entry]) -> Result<BTreeMap<PathBuf, String>> {
     for tool in tools {
         let name = tool.name;
         let extra = Path::new("man/extra").join(format!("{name}.md"));
-        let page = read(&root().join(&extra))
+        let page = read_extra(&root().join(&extra))
             .and_then(|extra| page(tool, &extra, tools))
             .with_context(|| format!("{name}: man page"))?;
         files.insert(format!("man/man8/{name}.8").into(), page);
@@ -89,6 +89,18 @@ fn generate(tools: &[Entry]) -> Result<BTreeMap<PathBuf, String>> {
         }
     }
     Ok(files)
+}
+
+/// A file of `man/extra`; in the place of a line `@include FILE` that one.
+fn read_extra(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    for line in read(path)?.lines() {
+        match line.strip_prefix("@include ") {
+            Some(file) => text += &read(&path.with_file_name(file))?,
+            None => text.extend([line, "\n"]),
+        }
+    }
+    Ok(text)
 }
 
 /// Files of tools that are no more.

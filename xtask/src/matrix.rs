@@ -13,13 +13,17 @@ use crate::verify::State;
 const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
 
 /// Modules that are not loaded by themselves and have functions that tools trace.
-const MODULES: &str = "nf_conntrack";
+const MODULES: &str = "nf_conntrack,ext4,xfs,btrfs,f2fs,fuse,nfs,nfsv4";
 
-/// For kernels between those of the matrix.
-const NOT_IN_MATRIX: [[&str; 3]; 2] = [
+/// For other kernels than those of the matrix.
+const NOT_IN_MATRIX: [[&str; 3]; 5] = [
     // Debian's 5.10 has tcp_drop() inlined; 5.17 does without it.
     ["tcpdrop", "tcp", "fentry"],
     ["tcpdrop", "tcp", "kprobe"],
+    // Not Debian's: the module is built where it is installed.
+    ["zfsslower", "operations", "kprobe.multi"],
+    ["zfsslower", "operations", "fentry"],
+    ["zfsslower", "operations", "kprobe"],
 ];
 
 /// Prints tool, hook, alternative and, per kernel, `used` (the first that

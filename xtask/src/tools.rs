@@ -27,4 +27,12 @@ pub const TOOLS: &[Entry] = &[
     Entry::of::<runqlat::Runqlat>(),
     Entry::of::<cachestat::Cachestat>(),
     Entry::of::<profile::Profile>(),
+    Entry::of::<fsslower::Ext4slower>(),
+    Entry::of::<fsslower::Xfsslower>(),
+    Entry::of::<fsslower::Btrfsslower>(),
+    Entry::of::<fsslower::Nfsslower>(),
+    Entry::of::<fsslower::F2fsslower>(),
+    Entry::of::<fsslower::Zfsslower>(),
+    Entry::of::<fsslower::Fsslower>(),
+    Entry::of::<fsslower::Fileslower>(),
 ];

@@ -89,10 +89,10 @@ fn try_alternative(tool: &Entry, alternative: &Alternative) -> State {
             Err(error) => format!("{error:#}"),
         };
         let messages = take_messages();
-        let culprit = alternative
-            .optional
-            .iter()
-            .find(|name| !left_out.contains(*name) && messages.contains(&format!("'{name}'")));
+        let culprit = alternative.optional.iter().find(|name| {
+            let quoted = format!("'{name}'");
+            !left_out.contains(*name) && (messages.contains(&quoted) || error.contains(&quoted))
+        });
         match culprit {
             Some(name) => left_out.push(name),
             None if is_our_fault(&messages) => {
@@ -144,6 +144,9 @@ fn load(tool: &Entry, alternative: &Alternative, left_out: &[&str]) -> Result<()
             }
         }
     }
+    if let Err((name, error)) = alternative.aim(&mut open, left_out) {
+        return Err(error.context(format!("'{name}'")));
+    }
     let object = open.load().map_err(|error| innermost(&error))?;
     let mut links = Vec::new();
     for name in chosen {
@@ -151,7 +154,7 @@ fn load(tool: &Entry, alternative: &Alternative, left_out: &[&str]) -> Result<()
             .progs_mut()
             .find(|program| program.name() == OsStr::new(name))
             .ok_or_else(|| anyhow!("no program {name}"))?;
-        match attach_program(&program) {
+        match attach_program(&program, alternative) {
             Ok(link) => links.push(link),
             Err(_) if alternative.optional.contains(&name) => {}
             Err(error) => return Err(error).context("attach").context(name),

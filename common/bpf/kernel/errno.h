@@ -3,6 +3,7 @@
 #pragma once
 
 enum {
+	EBADF = 9,
 	EAGAIN = 11,
 	ENOMEM = 12,
 	EBUSY = 16,

@@ -34,9 +34,10 @@ struct path {
 } CO_RE;
 
 /* include/uapi/linux/stat.h */
-enum { S_IFMT = 0170000, S_IFSOCK = 0140000 };
+enum { S_IFMT = 0170000, S_IFREG = 0100000, S_IFSOCK = 0140000 };
 
 typedef __s64 loff_t;
+#define LLONG_MAX 0x7fffffffffffffffLL
 
 struct super_block {
 	unsigned long s_magic;
@@ -58,13 +59,29 @@ struct file_ra_state {
 	loff_t prev_pos; /* where the last read ended */
 } CO_RE;
 
+struct file_operations {
+	void *read_iter;
+	void *write_iter;
+} CO_RE;
+
+/* include/linux/fs.h */
+enum { FMODE_PATH = 1 << 14 };
+
 struct file {
+	unsigned int f_mode;
+	const struct file_operations *f_op;
 	struct path f_path;
 	struct inode *f_inode;
 	struct address_space *f_mapping;
 	loff_t f_pos;
 	struct file_ra_state f_ra;
 	void *private_data; /* of a socket: struct socket */
+} CO_RE;
+
+/* A read or a write. */
+struct kiocb {
+	struct file *ki_filp;
+	loff_t ki_pos;
 } CO_RE;
 
 /* How many have it open; 0: nobody any more. */

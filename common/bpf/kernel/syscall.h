@@ -17,19 +17,27 @@
 
 enum {
 	NR_read = 0,
+	NR_write = 1,
 	NR_open = 2,
 	NR_pread64 = 17,
+	NR_pwrite64 = 18,
 	NR_readv = 19,
+	NR_writev = 20,
 	NR_accept = 43,
 	NR_recvfrom = 45,
 	NR_recvmsg = 47,
 	NR_execve = 59,
+	NR_fsync = 74,
+	NR_fdatasync = 75,
 	NR_creat = 85,
 	NR_openat = 257,
 	NR_accept4 = 288,
 	NR_preadv = 295,
+	NR_pwritev = 296,
 	NR_recvmmsg = 299,
 	NR_execveat = 322,
+	NR_preadv2 = 327,
+	NR_pwritev2 = 328,
 	NR_openat2 = 437,
 };
 
@@ -56,6 +64,7 @@ struct pt_regs {
 #define SYSCALL_ARG1 di
 #define SYSCALL_ARG2 si
 #define SYSCALL_ARG3 dx
+#define SYSCALL_ARG4 r10
 #define SYSCALL_ARG5 r8
 #define function_result(regs) ((long)(regs)->ax)
 
@@ -74,9 +83,15 @@ static __always_inline bool in_compat_syscall(void)
 enum {
 	NR_openat = 56,
 	NR_read = 63,
+	NR_write = 64,
 	NR_readv = 65,
+	NR_writev = 66,
 	NR_pread64 = 67,
+	NR_pwrite64 = 68,
 	NR_preadv = 69,
+	NR_pwritev = 70,
+	NR_fsync = 82,
+	NR_fdatasync = 83,
 	NR_accept = 202,
 	NR_recvfrom = 207,
 	NR_recvmsg = 212,
@@ -84,6 +99,8 @@ enum {
 	NR_accept4 = 242,
 	NR_recvmmsg = 243,
 	NR_execveat = 281,
+	NR_preadv2 = 286,
+	NR_pwritev2 = 287,
 	NR_openat2 = 437,
 };
 
@@ -95,17 +112,23 @@ struct pt_regs {
 	__s32 syscallno;
 } CO_RE;
 
+/* As what libbpf's macros see it. */
+struct user_pt_regs {
+	__u64 regs[31];
+} CO_RE;
+
 #define syscall_nr(regs) ((regs)->syscallno)
 #define syscall_arg1(regs) ((regs)->orig_x0)
-#define syscall_arg2(regs) ((regs)->regs[1])
-#define syscall_arg3(regs) ((regs)->regs[2])
-#define syscall_arg4(regs) ((regs)->regs[3])
+#define syscall_arg2(from) ((from)->regs[1])
+#define syscall_arg3(from) ((from)->regs[2])
+#define syscall_arg4(from) ((from)->regs[3])
 #define SYSCALL_NR syscallno
 #define SYSCALL_ARG1 orig_x0
 #define SYSCALL_ARG2 regs[1]
 #define SYSCALL_ARG3 regs[2]
+#define SYSCALL_ARG4 regs[3]
 #define SYSCALL_ARG5 regs[4]
-#define function_result(regs) ((long)(regs)->regs[0])
+#define function_result(from) ((long)(from)->regs[0])
 
 static __always_inline bool in_compat_syscall(void)
 {
@@ -118,7 +141,12 @@ static __always_inline bool in_compat_syscall(void)
 #error "kernel/syscall.h: which registers hold a system call's arguments?"
 #endif
 
-/* The record of the tracepoints syscalls/sys_exit_* */
+/* The records of the tracepoints syscalls/sys_enter_* … */
+struct trace_event_raw_sys_enter {
+	long id;
+} CO_RE;
+
+/* … and syscalls/sys_exit_* */
 struct trace_event_raw_sys_exit {
 	long id;
 	long ret;
@@ -147,3 +175,15 @@ enum {
 struct fprobe___by_graph {
 	struct fprobe_hlist *hlist_array;
 } CO_RE;
+
+/*
+ * Where a kretprobe.multi rests on the function graph tracer, any number of
+ * calls may be under way; before, those beyond a small pool are missed
+ * uncounted: there the unguarded offset refuses to load.
+ */
+static __always_inline void need_graph(void)
+{
+	__u32 by_graph = bpf_core_field_offset(struct fprobe___by_graph, hlist_array);
+
+	barrier_var(by_graph);
+}

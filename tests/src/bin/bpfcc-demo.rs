@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use bpfcc_tests::files::{Ext4, Hand};
+use bpfcc_tests::files::{Hand, Mounted};
 use bpfcc_tests::net::{Host, Pair, Talk, addr};
 use bpfcc_tests::{DirectFile, Ended, LoopDevice, TempDir, Tool, bin, connect_and_close, kernel};
 
@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         ("runqlat", runqlat),
         ("cachestat", cachestat),
         ("profile", profile),
+        ("ext4slower", ext4slower),
     ]
     .into_iter()
     .filter(|(_, demonstrate)| !demonstrate())
@@ -166,7 +167,7 @@ fn transfers(device: &LoopDevice) -> bool {
 }
 
 fn cachestat() -> bool {
-    let disk = Ext4::new(64 << 20);
+    let disk = Mounted::ext4(64 << 20);
     let file = disk.path("file");
     let mut hand = Hand::new();
     hand.act("make", &file, 16 << 20);
@@ -186,6 +187,24 @@ fn cachestat() -> bool {
     );
     let has = |what: &str| ended.stdout.contains(what);
     ended.status.success() && has(" 4096 ") && has(" 2048 ")
+}
+
+fn ext4slower() -> bool {
+    let disk = Mounted::ext4(64 << 20);
+    let mut hand = Hand::new();
+    let args = ["--cgroup", hand.cgroup.path(), "0"].map(str::to_owned);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let tool = Tool::start("ext4slower", &args);
+    hand.act("make", &disk.path("file"), 300 << 10);
+    hand.act("read", &disk.path("file"), 200 << 10);
+    let ended = tool.stop();
+    show(
+        "a file, written, synced and read on ext4",
+        &format!("ext4slower {}", args.join(" ")),
+        &ended,
+    );
+    let has = |what: &str| ended.stdout.contains(what);
+    ended.status.success() && has(" S 0 ") && has(" R 102400  200 ")
 }
 
 /// Starts a network tool for what happens on `host`.

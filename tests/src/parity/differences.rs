@@ -49,6 +49,38 @@ pub struct Difference {
 
 pub static DIFFERENCES: &[Difference] = &[
     Difference {
+        id: "vfs-note",
+        tools: &["fileslower"],
+        what: "kernels without `__vfs_read()`",
+        classic: "begins with two lines on standard output that say so",
+        ours: "`--verbose` tells the hooks on standard error",
+        why: Why::More,
+        reason: "No kernel has had it since 5.10, and standard output is for rows.",
+        undo: |_, theirs, _| {
+            drop_before(theirs.0, |line| line.starts_with("Current kernel does not"))
+        },
+    },
+    Difference {
+        id: "xfs-literals",
+        tools: &["xfsslower"],
+        what: "names",
+        classic: "Python literals, such as `b'name'`",
+        ours: "the names",
+        why: Why::Wrong,
+        reason: "The literals come of Python 3; the columns do not fit them.",
+        undo: xfs_literals,
+    },
+    Difference {
+        id: "btrfs-reads",
+        tools: &["btrfsslower"],
+        what: "reads",
+        classic: "not shown",
+        ours: "shown",
+        why: Why::Wrong,
+        reason: "BCC traces a function that btrfs has not read by since Linux 5.10.",
+        undo: btrfs_reads,
+    },
+    Difference {
         id: "wide-addresses",
         tools: &["tcpstates", "tcplife"],
         what: "`-w`",
@@ -578,6 +610,47 @@ fn drop_before(output: &mut Output, which: fn(&str) -> bool) -> bool {
     let lines = table.before.len();
     table.before.retain(|line| !which(line));
     table.before.len() < lines
+}
+
+/// `b'name'` as `name`, in columns of the same width.
+fn xfs_literals(case: &Case, theirs: Side, _: Side) -> bool {
+    let Some(table) = table(theirs.0) else {
+        return false;
+    };
+    let csv = case.args.iter().any(|arg| ["-j", "--csv"].contains(arg));
+    let mut found = false;
+    for row in &mut table.rows {
+        let Some((before, comm, rest)) = literal(row) else {
+            continue;
+        };
+        let Some((between, file, after)) = literal(&rest) else {
+            continue;
+        };
+        let comm = if csv { comm } else { format!("{comm}   ") };
+        *row = format!("{before}{comm}{between}{file}{after}");
+        found = true;
+    }
+    found
+}
+
+/// What is before the first `b'...'`, what is in it, and what is behind.
+fn literal(text: &str) -> Option<(String, String, String)> {
+    let (before, rest) = text.split_once("b'")?;
+    let (name, after) = rest.split_once('\'')?;
+    Some((before.to_owned(), name.to_owned(), after.to_owned()))
+}
+
+fn btrfs_reads(_: &Case, theirs: Side, ours: Side) -> bool {
+    let (Some(theirs), Some(ours)) = (table(theirs.0), table(ours.0)) else {
+        return false;
+    };
+    let is_read = |row: &String| row.contains(" R ") || row.contains(",R,");
+    if theirs.rows.iter().any(is_read) {
+        return false;
+    }
+    let rows = ours.rows.len();
+    ours.rows.retain(|row| !is_read(row));
+    ours.rows.len() < rows
 }
 
 fn wide_addresses(_: &Case, theirs: Side, _: Side) -> bool {

@@ -51,6 +51,10 @@ pub const TOOLS: &[(&str, Form)] = &[
     ("runqlat", Form::Histograms),
     ("cachestat", Form::Counts),
     ("profile", Form::Stacks),
+    ("ext4slower", Form::Rows),
+    ("xfsslower", Form::Rows),
+    ("btrfsslower", Form::Rows),
+    ("fileslower", Form::Rows),
 ];
 
 /// The classics that take no arguments, not even `--help`: they trace.

@@ -19,6 +19,7 @@ const FIRST: &[&str] = &[
     "TIME(ns)",
     "COMM",
     "PCOMM",
+    "ENDTIME_us",
 ];
 
 #[derive(Clone, Debug, Default)]
@@ -106,12 +107,16 @@ enum Kind {
     Seconds,
     /// The same, in nanoseconds.
     Nanoseconds,
+    /// The same, in microseconds.
+    Microseconds,
     /// Seconds since the start; the classic's is when it shows the row.
     Shown,
     /// A duration in milliseconds …
     Duration,
-    /// … aligned to the right.
+    /// … aligned to the right …
     DurationRight,
+    /// … or in microseconds.
+    DurationMicros,
     /// Equal in two runs at the same time only.
     Once,
     /// The same, aligned to the right.
@@ -125,9 +130,12 @@ enum Kind {
 fn kind(tool: &str, column: &str) -> Kind {
     match column {
         "TIME" => Kind::Clock,
-        "TIME(s)" if tool == "execsnoop" => Kind::Shown,
+        "TIME(s)" if matches!(tool, "execsnoop" | "fileslower") => Kind::Shown,
         "TIME(s)" => Kind::Seconds,
         "TIME(ns)" => Kind::Nanoseconds,
+        "ENDTIME_us" => Kind::Microseconds,
+        "LATENCY_us" => Kind::DurationMicros,
+        "LAT(ms)" if tool.ends_with("slower") => Kind::DurationRight,
         "QUE(ms)" | "LAT(ms)" if tool == "biosnoop" => Kind::DurationRight,
         "MS" | "LAT(ms)" => Kind::Duration,
         "SKADDR" | "C-PID" | "C-COMM" | "SEQ" | "NETNS" | "DISK" => Kind::Once,
@@ -207,10 +215,15 @@ fn canonical(
                 });
                 shape(value)
             }
-            Kind::Nanoseconds => {
+            Kind::Nanoseconds | Kind::Microseconds | Kind::DurationMicros => {
+                let (kind, unit) = match kind {
+                    Kind::Nanoseconds => (Kind::Seconds, 1e9),
+                    Kind::Microseconds => (Kind::Seconds, 1e6),
+                    _ => (Kind::DurationRight, 1e3),
+                };
                 times.push(Time {
-                    kind: Kind::Seconds,
-                    value: value.parse().map_or(f64::NAN, |ns: u64| ns as f64 / 1e9),
+                    kind,
+                    value: value.parse().map_or(f64::NAN, |n: u64| n as f64 / unit),
                 });
                 number(value)
             }

@@ -8,7 +8,9 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{
+    FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink,
+};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -21,10 +23,10 @@ use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, openat, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, Uid, setresuid};
+use nix::unistd::{Pid, Uid, mkfifo, setresuid};
 
 use crate::execveat::Execveat;
-use crate::files::{Ext4, act};
+use crate::files::{Mounted, act};
 use crate::net::{Host, addr, run};
 use crate::{
     Cgroup, DirectFile, LoopDevice, PATIENCE, bin, completed_ios, name_thread, until, wait_for,
@@ -53,6 +55,7 @@ pub enum Work {
     Sizes,
     Opens,
     Execs,
+    Files,
     Waits,
     Pages,
     Dirties,
@@ -68,6 +71,7 @@ pub const WORKS: &[Work] = &[
     Work::Sizes,
     Work::Opens,
     Work::Execs,
+    Work::Files,
     Work::Waits,
     Work::Pages,
     Work::Dirties,
@@ -219,6 +223,7 @@ impl Work {
             Self::Sizes => "sizes",
             Self::Opens => "opens",
             Self::Execs => "execs",
+            Self::Files => "files",
             Self::Waits => "waits",
             Self::Pages => "pages",
             Self::Dirties => "dirties",
@@ -237,6 +242,7 @@ impl Work {
             Self::Sizes => sizes(),
             Self::Opens => opens(),
             Self::Execs => execs(),
+            Self::Files => files(),
             Self::Waits => waits(),
             Self::Pages => pages(),
             Self::Dirties => dirties(),
@@ -554,7 +560,7 @@ fn sizes() {
 
 /// A file of 16384 pages is read, and twice again.
 fn pages() {
-    let disk = Ext4::new(128 << 20);
+    let disk = Mounted::ext4(128 << 20);
     let file = disk.path("file");
     act("make", &file, 64 << 20);
     ready("");
@@ -566,12 +572,50 @@ fn pages() {
 
 /// A file of 8192 pages is written, and again.
 fn dirties() {
-    let disk = Ext4::new(128 << 20);
+    let disk = Mounted::ext4(128 << 20);
     let file = disk.path("file");
     ready("");
     for _ in 0..2 {
         act("write", &file, 32 << 20);
     }
+    done();
+}
+
+/// Reads, writes, opens and syncs on three file systems, and a FIFO.
+fn files() {
+    name_thread("tee");
+    let disks = [
+        ("ext4", Mounted::ext4(32 << 20)),
+        ("xfs", Mounted::xfs()),
+        ("btrfs", Mounted::btrfs()),
+    ];
+    let fifo = disks[0].1.path(&format!("{MARK}.fifo"));
+    mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let mut fifo = File::options()
+        .read(true)
+        .write(true)
+        .open(&fifo)
+        .expect("open the FIFO");
+    ready("");
+    for (kind, disk) in &disks {
+        let path = disk.path(&format!("{MARK}.{kind}"));
+        let mut options = File::options();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .open(&path)
+            .expect("new");
+        file.write_all(&[1; 70_000]).expect("write");
+        file.write_all_at(&[2; 100], 5000).expect("pwrite");
+        file.read_exact_at(&mut [0; 3000], 3000).expect("pread");
+        assert_eq!(file.read(&mut [0; 10]).expect("the end"), 0);
+        file.sync_all().expect("fsync");
+        drop(file);
+        drop(File::open(&path).expect("there"));
+    }
+    fifo.write_all(b"through").expect("write");
+    fifo.read_exact(&mut [0; 7]).expect("read");
     done();
 }
 

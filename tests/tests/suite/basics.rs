@@ -10,7 +10,7 @@ use bpfcc_tests::*;
 use nix::sys::signal::Signal;
 
 /// Every tool, with arguments that make it run until it is told to end.
-const TOOLS: [(&str, &[&str]); 22] = [
+const TOOLS: [(&str, &[&str]); 27] = [
     ("tcpstates", &[]),
     ("opensnoop", &[]),
     ("biolatency", &["1"]),
@@ -33,13 +33,26 @@ const TOOLS: [(&str, &[&str]); 22] = [
     ("runqlat", &["1"]),
     ("cachestat", &[]),
     ("profile", &[]),
+    ("ext4slower", &[]),
+    ("fileslower", &[]),
+    ("fsslower", &["-t", "ext4"]),
+    ("xfsslower", &[]),
+    ("btrfsslower", &[]),
 ];
+
+/// Of tools that share their programs, in virtual machines: some.
+const ON_THE_HOST: [&str; 3] = ["fsslower", "xfsslower", "btrfsslower"];
+
+fn tools() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    let here = |tool| !(in_vm() && ON_THE_HOST.contains(&tool));
+    TOOLS.into_iter().filter(move |(tool, _)| here(*tool))
+}
 
 /// Set: [`lockdown_is_named`] locks the machine down.
 pub const LOCK_DOWN: &str = "BPFCC_TEST_LOCK_DOWN";
 
 /// The tools that work with just CAP_BPF and CAP_PERFMON.
-const UNPRIVILEGED: [&str; 21] = [
+const UNPRIVILEGED: [&str; 23] = [
     "tcpstates",
     "opensnoop",
     "biolatency",
@@ -61,11 +74,13 @@ const UNPRIVILEGED: [&str; 21] = [
     "runqlat",
     "cachestat",
     "profile",
+    "ext4slower",
+    "fileslower",
 ];
 
 #[test]
 fn help_and_version_go_to_stdout() {
-    for (tool, _) in TOOLS {
+    for (tool, _) in tools() {
         for flag in ["-h", "--help"] {
             let help = run(tool, &[flag]).success();
             assert!(
@@ -216,6 +231,21 @@ fn wrong_arguments_are_usage_errors() {
         ("profile", &["--stack-storage-size", "0"]),
         ("profile", &["0"]),
         ("profile", &["1", "--duration", "1"]),
+        ("ext4slower", &["-1"]),
+        ("ext4slower", &["1.5"]),
+        ("ext4slower", &["1", "2"]),
+        ("ext4slower", &["1", "-m", "2"]),
+        ("ext4slower", &["-j", "--json"]),
+        ("xfsslower", &["-p", "0"]),
+        ("btrfsslower", &["-d", "0"]),
+        ("nfsslower", &["x"]),
+        ("f2fsslower", &["-s", "--json"]),
+        ("zfsslower", &["--cgroup", "/tmp"]),
+        ("fsslower", &[]),
+        ("fsslower", &["-t", "ntfs"]),
+        ("fsslower", &["-t", "ext4", "5"]),
+        ("fileslower", &["-j"]),
+        ("fileslower", &["x"]),
     ];
     for (tool, args) in cases {
         let ended = run(tool, args);
@@ -251,6 +281,9 @@ fn long_options_may_be_abbreviated() {
         ("runqlat", ["--milli", "--pidn", "--dur", "1"]),
         ("cachestat", ["--time", "--js", "--dur", "1"]),
         ("profile", ["--fold", "--annot", "--dur", "1"]),
+        ("ext4slower", ["--min=5", "--cs", "--dur", "1"]),
+        ("fsslower", ["--type=xfs", "--cs", "--dur", "1"]),
+        ("fileslower", ["--all", "--js", "--dur", "1"]),
     ] {
         run(tool, &args).success();
     }
@@ -258,7 +291,7 @@ fn long_options_may_be_abbreviated() {
 
 #[test]
 fn without_capabilities_one_line_says_what_is_missing() {
-    for (tool, args) in TOOLS {
+    for (tool, args) in tools() {
         let mut command = Command::new("setpriv");
         command
             .args([
@@ -330,7 +363,7 @@ fn with_mounts(setup: &str, tool: &str, args: &[&str]) -> Command {
 
 #[test]
 fn a_kernel_without_type_information_is_named() {
-    for (tool, args) in TOOLS {
+    for (tool, args) in tools() {
         let ended = run_command(with_mounts(
             "mount -t tmpfs none /sys/kernel/btf",
             tool,
@@ -356,7 +389,7 @@ fn lockdown_is_named() {
     }
     let setup = "mount -t tmpfs none /sys/kernel/security && \
                  echo 'none integrity [confidentiality]' > /sys/kernel/security/lockdown";
-    for (tool, args) in TOOLS {
+    for (tool, args) in tools() {
         let ended = if really {
             run(tool, args)
         } else {
@@ -372,15 +405,15 @@ fn lockdown_is_named() {
 fn tracefs_need_not_be_mounted() {
     let setup = "umount /sys/kernel/debug/tracing 2>/dev/null; umount /sys/kernel/debug 2>/dev/null; \
                  umount /sys/kernel/tracing 2>/dev/null; ! test -e /sys/kernel/tracing/events";
-    for (tool, _) in TOOLS {
-        let command = with_mounts(setup, tool, &[telling(tool)]);
+    for (tool, args) in tools() {
+        let command = with_mounts(setup, tool, &[&[telling(tool)], args].concat());
         Tool::spawn(command).stop().success();
     }
 }
 
 #[test]
 fn signals_and_durations_end_with_0() {
-    for (tool, args) in TOOLS {
+    for (tool, args) in tools() {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
             let ended = Tool::start(tool, args).signal(signal).success();
             assert!(
@@ -406,6 +439,7 @@ fn is_note(tool: &str, line: &str) -> bool {
         "qdiscdrop" => line.contains("qdisc counters: "),
         "tcpports" => line.contains("local ports are in use") || line.contains("reports come"),
         "cachestat" => line.contains("not tmpfs"),
+        _ if tool.ends_with("slower") => line.contains("shows system calls"),
         "tcptop" | "tcpsubnet" => line.contains("namespaces"),
         _ => false,
     }
@@ -413,7 +447,7 @@ fn is_note(tool: &str, line: &str) -> bool {
 
 #[test]
 fn a_closed_pipe_ends_the_tool_at_once() {
-    for (tool, args) in TOOLS {
+    for (tool, args) in tools() {
         let mut child = command(tool)
             .args(args)
             .stdout(Stdio::piped())
@@ -437,7 +471,7 @@ fn a_closed_pipe_ends_the_tool_at_once() {
 
 #[test]
 fn a_full_disk_is_an_error() {
-    for (tool, args) in TOOLS {
+    for (tool, args) in tools() {
         let mut child = command(tool)
             .args(args)
             .stdout(
@@ -487,7 +521,7 @@ fn bpf_objects(pid: u32) -> Vec<(&'static str, u32)> {
 
 #[test]
 fn nothing_is_left_behind_after_sigkill() {
-    for (tool, args) in TOOLS {
+    for (tool, args) in tools() {
         let running = Tool::start(tool, args);
         let objects = bpf_objects(running.pid());
         // Where no function can be traced, ctsnoop listens on a socket.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bpfcc_tests::files::{Ext4, Hand, pages};
+use bpfcc_tests::files::{Hand, Mounted, pages};
 use bpfcc_tests::*;
 use serde_json::Value;
 
@@ -91,7 +91,7 @@ fn is_about(row: &Value, key: &str, wanted: u64) {
 #[test]
 fn cold_reads_miss_and_warm_reads_hit() {
     let _alone = MayAttach::alone();
-    let disk = Ext4::new(96 << 20);
+    let disk = Mounted::ext4(96 << 20);
     let file = disk.path("file");
     let mut hand = Hand::new();
     hand.act("make", &file, 32 << 20);
@@ -133,7 +133,7 @@ fn cold_reads_miss_and_warm_reads_hit() {
 #[test]
 fn small_files_count_each_time() {
     let _alone = MayAttach::alone();
-    let disk = Ext4::new(16 << 20);
+    let disk = Mounted::ext4(16 << 20);
     let file = disk.path("small");
     let mut hand = Hand::new();
     hand.act("make", &file, 5000);
@@ -150,7 +150,7 @@ fn small_files_count_each_time() {
 #[test]
 fn writes_dirty_and_do_not_miss() {
     let _alone = MayAttach::alone();
-    let disk = Ext4::new(96 << 20);
+    let disk = Mounted::ext4(96 << 20);
     let mut hand = Hand::new();
     let bytes = 16 << 20;
     for way in ways() {
@@ -185,7 +185,7 @@ fn writes_dirty_and_do_not_miss() {
 
 #[test]
 fn others_are_not_counted() {
-    let disk = Ext4::new(64 << 20);
+    let disk = Mounted::ext4(64 << 20);
     let (mine, theirs) = (disk.path("mine"), disk.path("theirs"));
     let (mut hand, mut other) = (Hand::new(), Hand::new());
     hand.act("make", &mine, 4 << 20);
@@ -208,7 +208,7 @@ fn others_are_not_counted() {
 /// What was counted in one interval is not counted again in the next.
 #[test]
 fn intervals_add_up() {
-    let disk = Ext4::new(32 << 20);
+    let disk = Mounted::ext4(32 << 20);
     let file = disk.path("file");
     let mut hand = Hand::new();
     hand.act("make", &file, 4 << 20);

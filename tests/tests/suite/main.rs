@@ -10,6 +10,7 @@ mod bitesize;
 mod cachestat;
 mod ctsnoop;
 mod execsnoop;
+mod fsslower;
 mod opensnoop;
 mod parity;
 mod profile;

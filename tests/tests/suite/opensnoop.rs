@@ -139,26 +139,9 @@ fn exact_rows(tool: Tool, may_skip: bool) {
             .collect()
     });
     let ended = tool.stop().success();
-    let lost = ended.lost();
-    let all = ended.json();
-    let rows = below(&all, &dir.0);
-    if may_skip {
-        // What was skipped is counted, and may have been others' as well.
-        let all = rows.len() as u64 + lost;
-        assert!(
-            rows.len() <= 10_000 && all >= 10_000,
-            "{} {lost}",
-            rows.len()
-        );
-    } else {
-        let nameless: Vec<_> = all.iter().filter(|row| row["path"].is_null()).collect();
-        assert_eq!(
-            (rows.len(), lost),
-            (10_000, 0),
-            "{nameless:#?}\n{}",
-            ended.stderr
-        );
-    }
+    let rows = ended.json();
+    let rows = below(&rows, &dir.0);
+    ended.assert_rows(rows.len(), 10_000, may_skip);
     for row in rows {
         let path = row["path"].as_str().expect("a path");
         assert_row(

@@ -14,7 +14,7 @@ use bpfcc_tests::parity::peer::{Peer, Start};
 use bpfcc_tests::parity::table::Table;
 use bpfcc_tests::parity::work::Worker;
 use bpfcc_tests::parity::{
-    CASES, Case, Facts, Form, Mode, Run, TOOLS, WITHOUT_ARGUMENTS, Work, compare, document, form,
+    CASES, Case, Facts, Mode, Run, TOOLS, WITHOUT_ARGUMENTS, Work, compare, document,
 };
 use bpfcc_tests::*;
 
@@ -143,6 +143,11 @@ fn opens_are_as_captured() {
 #[test]
 fn execs_are_as_captured() {
     like_captures(Work::Execs);
+}
+
+#[test]
+fn files_are_as_captured() {
+    like_captures(Work::Files);
 }
 
 #[test]
@@ -603,20 +608,35 @@ const SHARED: &[Shared] = &[
 ];
 
 /// With them.
-const SHARED_IN_VM: &[Shared] = &[(
-    "tcpconnect",
-    Work::Sessions,
-    &["-U"],
-    &[
-        &["UID"],
-        &["PID"],
-        &["COMM"],
-        &["IP"],
-        &["SADDR"],
-        &["DADDR"],
-        &["DPORT"],
-    ],
-)];
+const SHARED_IN_VM: &[Shared] = &[
+    (
+        "tcpconnect",
+        Work::Sessions,
+        &["-U"],
+        &[
+            &["UID"],
+            &["PID"],
+            &["COMM"],
+            &["IP"],
+            &["SADDR"],
+            &["DADDR"],
+            &["DPORT"],
+        ],
+    ),
+    (
+        "fsslower",
+        Work::Files,
+        &["-t", "xfs", "-m", "0"],
+        &[
+            &["COMM"],
+            &["PID"],
+            &["T"],
+            &["BYTES"],
+            &["OFF_KB"],
+            &["FILENAME"],
+        ],
+    ),
+];
 
 /// The same events in columns that mean the same; what libbpf-tools has runs on this
 /// machine's kernel but for kprobes.
@@ -624,7 +644,6 @@ const SHARED_IN_VM: &[Shared] = &[(
 fn rows_are_those_of_libbpf_tools() {
     let shared = if in_vm() { SHARED_IN_VM } else { SHARED };
     for (tool, work, args, columns) in shared {
-        assert_eq!(form(tool), Form::Rows);
         let (theirs, ours, _) = beside_libbpf(tool, args, *work);
         let mut theirs = Table::parse(&theirs).events(columns);
         let mut ours = Table::parse(&ours).events(columns);

@@ -125,7 +125,8 @@ const EXEC: Hook = Hook {
 const FAILED: Hook = Hook {
     name: "failed",
     alternatives: &[
-        Alternative::new("tracepoint", &["failed_call"]).also(&["syscalls/sys_exit_execveat"]),
+        Alternative::new("tracepoint", &["failed_call"])
+            .also(&[("failed_call", &["syscalls/sys_exit_execveat"])]),
         Alternative::new("raw_tp", &["failed_any"]),
     ],
 };

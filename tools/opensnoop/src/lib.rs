@@ -139,11 +139,14 @@ const OPEN: Hook = Hook {
             "kret_open",
             "kret_creat",
         ]),
-        Alternative::new("tracepoint", &["tp_exit"]).also(&[
-            "syscalls/sys_exit_openat2",
-            "syscalls/sys_exit_open",
-            "syscalls/sys_exit_creat",
-        ]),
+        Alternative::new("tracepoint", &["tp_exit"]).also(&[(
+            "tp_exit",
+            &[
+                "syscalls/sys_exit_openat2",
+                "syscalls/sys_exit_open",
+                "syscalls/sys_exit_creat",
+            ],
+        )]),
         Alternative::new("fexit", &["fexit_openat"]).optional(&[
             "fexit_openat2",
             "fexit_open",

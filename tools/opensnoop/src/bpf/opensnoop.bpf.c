@@ -207,16 +207,10 @@ static __always_inline int on_exit(enum call call, long ret)
 	return trace(call, (void *)bpf_task_pt_regs(bpf_get_current_task_btf()), ret, pid_tgid);
 }
 
-/*
- * kretprobe: runs with preemption off. Where it rests on the function graph
- * tracer, any number of calls may be under way; before, those beyond a small
- * pool are missed uncounted: there the unguarded offset refuses to load.
- */
+/* kretprobe: runs with preemption off. */
 static __always_inline int on_return(enum call call, struct pt_regs *ctx)
 {
-	__u32 by_graph = bpf_core_field_offset(struct fprobe___by_graph, hlist_array);
-
-	barrier_var(by_graph);
+	need_graph();
 	return on_exit(call, function_result(ctx));
 }
 

@@ -1,0 +1,9 @@
+complete -c nfsslower -s p -l pid -d 'Only this process' -r
+complete -c nfsslower -s m -l min -d 'As min_ms' -r
+complete -c nfsslower -s d -l duration -d 'End after this many seconds' -r
+complete -c nfsslower -l cgroup -d 'Only what belongs to this cgroup (a directory of cgroup v2) or to a cgroup below it' -r -f -a "(__fish_complete_directories)"
+complete -c nfsslower -s j -l csv -d 'Comma-separated values'
+complete -c nfsslower -l json -d 'One JSON object per line'
+complete -c nfsslower -s v -l verbose -d 'Tell on stderr which kernel hooks are used, and when they are attached'
+complete -c nfsslower -s h -l help -d 'Print help'
+complete -c nfsslower -s V -l version -d 'Print version'
