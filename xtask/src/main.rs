@@ -4,7 +4,6 @@
 mod man;
 mod matrix;
 mod new_tool;
-mod tools;
 mod verify;
 
 use std::path::{Path, PathBuf};

@@ -8,12 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use bpfcc_rs::tools::TOOLS;
 use clap::{Arg, ArgAction, Command};
 use clap_complete::Shell;
 use common::tool::Entry;
 use pulldown_cmark::{Event, Parser, Tag};
 
-use crate::tools::TOOLS;
 use crate::{read, root};
 use roff::{Font, Roff};
 
@@ -462,9 +462,10 @@ fn see_also(roff: &mut Roff, name: &str, tools: &[Entry]) {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::process::Stdio;
+    use std::process::{ExitCode, Stdio};
 
     use clap::builder::PossibleValue;
+    use common::tool::Subsystem;
 
     use super::*;
 
@@ -500,9 +501,11 @@ mod tests {
 
     const FAKE: Entry = Entry {
         name: "fake",
+        subsystem: Subsystem::Files,
         object: &[],
         hooks: &[],
         command: fake,
+        main: |_| ExitCode::SUCCESS,
     };
 
     fn fake_page() -> String {
