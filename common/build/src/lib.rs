@@ -2,6 +2,7 @@
 //! What every tool's `build.rs` does, in one call.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,13 @@ pub fn build() -> Result<()> {
         println!("cargo:rerun-if-env-changed={variable}");
     }
 
+    // The object names its source files: the same ones wherever the source lies.
+    let mut map = OsString::from("-ffile-prefix-map=");
+    let top = headers.ancestors().nth(2).context("the repository")?;
+    map.push(top);
+    map.push("=.");
     let mut flags = vec![
+        map,
         "-I".into(),
         headers.into_os_string(),
         "-Wall".into(),
