@@ -203,21 +203,13 @@ fn every_alternative_gives_the_same_rows() {
         // What is used by default is exact. Kernels that preempt programs skip
         // some runs of the others, and count them.
         let may_skip = !works.is_empty();
-        let tool = Tool::spawn(forced(&["--verbose", "--json", "-p", &own_pid()]));
-        exact_rows(tool, may_skip);
-        every_call(Tool::spawn(forced(&[
-            "--verbose",
-            "--json",
-            "-p",
-            &own_pid(),
-        ])));
-        full_paths(Tool::spawn(forced(&[
-            "--verbose",
-            "--json",
-            "-F",
-            "-p",
-            &own_pid(),
-        ])));
+        let start = |args: &[&str]| {
+            let own = ["--verbose", "--json", "-p", &own_pid()];
+            Tool::spawn(forced(&[&own, args].concat()))
+        };
+        undisturbed(|| exact_rows(start(&[]), may_skip));
+        undisturbed(|| every_call(start(&[])));
+        undisturbed(|| full_paths(start(&["-F"])));
         works.push(alternative);
     }
     assert!(works.contains(&"raw_tp"), "{works:?}");

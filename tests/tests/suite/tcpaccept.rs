@@ -21,6 +21,12 @@ fn alternatives() -> &'static [&'static str] {
     }
 }
 
+fn each_alternative(attempt: impl Fn(&'static str)) {
+    for alternative in alternatives() {
+        undisturbed(|| attempt(alternative));
+    }
+}
+
 /// The tool with one alternative, for one namespace.
 fn start(alternative: &str, host: &Host, args: &[&str]) -> Tool {
     let mut command = command("tcpaccept");
@@ -45,7 +51,7 @@ fn accept(listen: &str, to: &str) -> (u16, u16) {
 
 #[test]
 fn accepts_are_rows() {
-    for alternative in alternatives() {
+    each_alternative(|alternative| {
         let host = Host::new();
         let tool = start(alternative, &host, &["--json"]);
         let cases = [
@@ -81,14 +87,14 @@ fn accepts_are_rows() {
             assert_eq!(row["netns"], host.inode(), "{row}");
             assert!(row["cgroup"].is_string(), "{row}");
         }
-    }
+    });
 }
 
 /// A connection that waits in the queue is no row, nor is an accept() that finds
 /// none; one that is reset meanwhile is a row, with its ports.
 #[test]
 fn only_what_is_accepted_is_a_row() {
-    for alternative in alternatives() {
+    each_alternative(|alternative| {
         let host = Host::new();
         let tool = start(alternative, &host, &["--json"]);
         let (client, server) = host.within(|| {
@@ -124,13 +130,13 @@ fn only_what_is_accepted_is_a_row() {
             [(&Value::from(server), &Value::from(client))],
             "{alternative}"
         );
-    }
+    });
 }
 
 /// An accept() that waited before the tool came, in a process of its own.
 #[test]
 fn a_call_that_was_waiting_is_a_row() {
-    for alternative in alternatives() {
+    each_alternative(|alternative| {
         let pair = Pair::new();
         let mut server = pair.right.within(|| {
             Command::new(bin("bpfcc-workload"))
@@ -167,7 +173,7 @@ fn a_call_that_was_waiting_is_a_row() {
         assert_eq!(rows[0]["comm"], "bpfcc-workload");
         assert_eq!(rows[0]["daddr"], Pair::LEFT);
         assert_eq!(rows[0]["sport"], port);
-    }
+    });
 }
 
 /// None of thousands of short connections is missed, by several threads.
@@ -175,7 +181,7 @@ fn a_call_that_was_waiting_is_a_row() {
 fn short_connections_are_all_seen() {
     let _alone = MayAttach::alone();
     let count = if in_vm() { 1_000 } else { 5_000 };
-    for alternative in alternatives() {
+    each_alternative(|alternative| {
         let host = Host::new();
         let tool = start(alternative, &host, &[]);
         let command = format!(
@@ -196,7 +202,7 @@ fn short_connections_are_all_seen() {
             // calls, and counted.
             assert!(shown <= count && shown + lost >= count, "{shown} {lost}");
         }
-    }
+    });
 }
 
 #[test]

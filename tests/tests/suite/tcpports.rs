@@ -27,6 +27,12 @@ fn alternatives() -> Vec<&'static str> {
     }
 }
 
+fn each_alternative(attempt: impl Fn(&'static str)) {
+    for alternative in alternatives() {
+        undisturbed(|| attempt(alternative));
+    }
+}
+
 /// So long that the only report is the one at the end.
 const AT_THE_END: &str = "99999";
 
@@ -166,7 +172,7 @@ fn assert_counts(row: &Value, counts: [u64; 4]) {
 /// Every connect() beyond the last port is a row, and no other.
 #[test]
 fn a_range_that_is_used_up_is_told() {
-    for alternative in alternatives() {
+    each_alternative(|alternative| {
         let host = host_with_90_ports();
         let inode = host.inode().to_string();
         let tool = start_with(alternative, &["--netns-id", &inode, "--warn", "95"]);
@@ -218,14 +224,14 @@ fn a_range_that_is_used_up_is_told() {
         );
         let warning = format!("tcpports: netns {inode}: 90 of 90 local ports are in use (100.0 %)");
         assert!(ended.stderr.contains(&warning), "{}", ended.stderr);
-    }
+    });
 }
 
 /// A bind() to what is taken, to an address of nobody's, and a listen() that
 /// another was faster with.
 #[test]
 fn bind_and_listen_that_fail_are_rows() {
-    for alternative in alternatives() {
+    each_alternative(|alternative| {
         let host = host_with_90_ports();
         let tool = start_with(alternative, &["--netns-id", &host.inode().to_string()]);
         let _first = listener(&host, "127.0.0.1", 40001);
@@ -281,18 +287,18 @@ fn bind_and_listen_that_fail_are_rows() {
         assert_eq!(reports[0]["failed"], 4);
         // Four bind() that have worked.
         assert_eq!(reports[0]["uses"], 4, "{}", reports[0]);
-    }
+    });
 }
 
 /// What was there before the tool is counted, by state, as `ss` has it; and
 /// bound sockets, which it has not.
 #[test]
 fn the_counts_are_those_of_ss() {
-    for alternative in alternatives() {
+    each_alternative(|alternative| {
         // A kernel that preempts BPF programs skips one while it is preempted: then
         // the tool tells of a loss, and the counts say nothing.
         assert!((0..5).any(|_| counts_are_those_of_ss(alternative)));
-    }
+    });
 }
 
 /// False: some events were lost.

@@ -47,6 +47,12 @@ fn ways() -> Vec<Way> {
     }
 }
 
+fn each_way(attempt: impl Fn(Way)) {
+    for way in ways() {
+        undisturbed(|| attempt(way));
+    }
+}
+
 /// The tool with these alternatives.
 fn start_anywhere(way: Way, args: &[&str]) -> Tool {
     let Way {
@@ -117,7 +123,7 @@ const CASES: [(&str, &str, u64); 3] = [
 
 #[test]
 fn every_alternative_shows_whole_connections() {
-    for way in ways() {
+    each_way(|way| {
         let host = Host::new();
         let tool = start(way, &host, &["--json"]);
         let made = host.within(|| {
@@ -158,13 +164,13 @@ fn every_alternative_shows_whole_connections() {
             }
             assert_eq!(rows[0]["cookie"], rows[2]["cookie"]);
         }
-    }
+    });
 }
 
 /// Attempts, listeners and sockets of other kinds are in no row.
 #[test]
 fn what_was_no_connection_is_no_row() {
-    for way in ways() {
+    each_way(|way| {
         let host = Host::new();
         drop_packets(&host, "tcp dport 81");
         let tool = start(way, &host, &["--json"]);
@@ -200,7 +206,7 @@ fn what_was_no_connection_is_no_row() {
             [("connect", client, server), ("close", client, server)],
             "{way:?}"
         );
-    }
+    });
 }
 
 /// Drops what comes in by IPv4 and fits.
@@ -214,7 +220,7 @@ fn drop_packets(host: &Host, what: &str) {
 /// row is that of who has called. Each namespace has the rows of its end.
 #[test]
 fn each_namespace_has_its_end() {
-    for way in ways() {
+    each_way(|way| {
         let pair = Pair::new();
         let left = start(way, &pair.left, &["--json"]);
         let right = start(way, &pair.right, &["--json"]);
@@ -256,13 +262,13 @@ fn each_namespace_has_its_end() {
                 assert_eq!(row["comm"], comm, "{row}");
             }
         }
-    }
+    });
 }
 
 /// Connections that were there before the tool, in whatever state.
 #[test]
 fn older_connections_are_closed_too() {
-    for way in ways() {
+    each_way(|way| {
         let host = Host::new();
         let (opened, are_open) = channel();
         let (runs, is_running) = channel();
@@ -282,7 +288,7 @@ fn older_connections_are_closed_too() {
             .collect();
         expected.remove(4); // closed before
         assert_eq!(found, expected, "{way:?}");
-    }
+    });
 }
 
 /// One that is open, one that is shut down, one that is reset: closes what is open
@@ -429,7 +435,7 @@ const ENDS: [(&str, End, &[&str]); 10] = [
 #[test]
 fn a_close_is_shown_once_and_when_it_happens() {
     const MARK: u16 = 30_100;
-    for way in ways() {
+    each_way(|way| {
         let host = Host::new();
         let tool = start(way, &host, &["--json"]);
         let made = host.within(|| {
@@ -472,14 +478,14 @@ fn a_close_is_shown_once_and_when_it_happens() {
             assert_eq!(found, *expected, "{way:?}: {what}");
         }
         assert_eq!(rows.next(), None, "{way:?}");
-    }
+    });
 }
 
 /// A close after a shutdown() that the other end has not acknowledged: nothing is
 /// sent and no state changes.
 #[test]
 fn a_close_that_changes_nothing_is_shown() {
-    for way in ways() {
+    each_way(|way| {
         let pair = Pair::new();
         let listener = pair
             .right
@@ -509,13 +515,13 @@ fn a_close_that_changes_nothing_is_shown() {
         let found: Vec<_> = rows.iter().map(ports).collect();
         assert_eq!(found, [("close", client, at.port())], "{way:?}");
         assert_eq!(rows[0]["comm"], "closer", "{way:?}");
-    }
+    });
 }
 
 /// The kernel closes what a process has open as it ends.
 #[test]
 fn a_killed_process_closes() {
-    for way in ways() {
+    each_way(|way| {
         let host = Host::new();
         let tool = start(way, &host, &["--json"]);
         let (pid, port) = host.within(|| {
@@ -540,7 +546,7 @@ fn a_killed_process_closes() {
             [("connect", &pid, &comm, port), ("close", &pid, &comm, port)],
             "{way:?}"
         );
-    }
+    });
 }
 
 /// None of thousands of short connections is missed, by several threads.
@@ -548,7 +554,7 @@ fn a_killed_process_closes() {
 fn short_connections_are_all_seen() {
     let _alone = MayAttach::alone();
     let count = if in_vm() { 1_000 } else { 5_000 };
-    for way in ways() {
+    each_way(|way| {
         let host = Host::new();
         let tool = start(way, &host, &[]);
         let command = format!(
@@ -578,7 +584,7 @@ fn short_connections_are_all_seen() {
                 "{way:?}: {kinds:?} {lost}"
             );
         }
-    }
+    });
 }
 
 /// Types and the last digit of the server's port, sorted.
