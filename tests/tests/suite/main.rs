@@ -10,6 +10,7 @@ mod bitesize;
 mod cachestat;
 mod ctsnoop;
 mod execsnoop;
+mod multicall;
 mod opensnoop;
 mod parity;
 mod profile;
