@@ -22,7 +22,7 @@ bpfcc-rs ($version) unstable; urgency=medium
 
   * New upstream release; see changelog.gz.
 
- -- The bpfcc-rs authors <bpfcc-rs@localhost>  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
+ -- The bpfcc-rs authors <bpfcc-rs@users.noreply.github.com>  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
 END
 # -d: cargo need not be Debian's.
 dpkg-buildpackage -b -us -uc -d >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
