@@ -65,7 +65,7 @@ documents() { # TOOL NAME [NAME2]: under one name, or two
   names=$2${3:+ $3}
   sed "/^\.SH NAME/{n;s/^$1 /$2 /}" "$top/man/man8/$1.8" | write "$man/$2.8"
   sed "s/^\( *complete -F .* \)$1\$/\1$names/" "$top/man/completions/bash/$1" | write "$bash/$2"
-  sed "s/^#compdef $1\$/#compdef $names/; s/^\( *compdef _$1 \)$1\$/\1$names/" \
+  sed "s/^#compdef $1\$/#compdef $names/; s/^\( *compdef _$1 \)$1\$/\1$names/; s/\"_$1\"/\"_$2\"/" \
     "$top/man/completions/zsh/_$1" | write "$zsh/_$2"
   sed "s/^complete -c $1 /complete -c $2 /" "$top/man/completions/fish/$1.fish" | write "$fish/$2.fish"
   [ -n "${3:-}" ] || return 0

@@ -103,6 +103,12 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     if let Some(tool) = called_by(&name) {
         return (tool.main)(args);
     }
+    // All that follows is the tool's, --help as well.
+    if let [_, run, tool, ..] = &args[..] {
+        if let (true, Some(tool)) = (run == "run", tool.to_str().and_then(find)) {
+            return (tool.main)(args.into_iter().skip(2).collect());
+        }
+    }
     let parsed = command()
         .try_get_matches_from(args)
         .and_then(|matches| Args::from_arg_matches(&matches));
