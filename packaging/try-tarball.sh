@@ -28,6 +28,7 @@ echo "$tried programs run in an empty root"
     mkdir "$root/proc" "$root/sys"
     mount --rbind /proc "$root/proc"
     mount --rbind /sys "$root/sys"
+    : >"$root/err"
     chroot "$root" /bin/execsnoop --duration 5 --verbose >"$root/out" 2>"$root/err" &
     tool=$!
     until grep -q attached "$root/err"; do kill -0 $tool; done
