@@ -13,6 +13,9 @@ help:
 	@echo 'make bench    what the tools cost beside their peers; writes bench/results.md (BENCH_TOOLS, BENCH_RUNS, BENCH_ONLY)'
 	@echo 'make matrix   which hook alternative works on which kernel'
 	@echo 'make man      man pages and completions from the command definitions'
+	@echo 'make deb rpm  packages in target/packages (make dist: static tarball and checksums)'
+	@echo 'make install  what make programs has built: DESTDIR, PREFIX, PROG_PREFIX, PROG_SUFFIX, FORM=tools|multicall'
+	@echo 'make try-deb  the .deb in a clean Debian, in the place of bpfcc-tools; try-rpm, try-tarball; reproduce: the same bytes twice'
 	@echo 'make deps     only install what building needs (make deps-test: what testing needs)'
 
 deps:
@@ -66,4 +69,41 @@ bench: deps
 man:
 	$(CARGO) xtask man
 
-.PHONY: help deps deps-test build demo test kernels check parity matrix bench man
+# What packages hold: small, and the same for the same source.
+export PROG_PREFIX PROG_SUFFIX DESTDIR PREFIX FORM PROGRAMS ZSHDIR
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+programs: deps
+	CARGO=$(CARGO) packaging/dist.sh dynamic
+	$(CARGO) xtask size target/$(HOST)/dist
+
+install:
+	packaging/install.sh
+
+deps-package:
+	@sh packaging/install-deps.sh build package
+
+deb: deps-package programs
+	packaging/deb.sh
+
+rpm: deps-package programs
+	packaging/rpm.sh
+
+dist: deps
+	CARGO=$(CARGO) packaging/dist.sh static bpfcc-rs
+	packaging/tarball.sh
+
+try-deb: deb
+	packaging/try-deb.sh
+
+try-rpm: rpm
+	packaging/try-rpm.sh
+
+try-tarball: dist
+	packaging/try-tarball.sh
+
+reproduce: deps
+	packaging/reproduce.sh
+
+.PHONY: help deps deps-test build demo test kernels check parity matrix bench man \
+	programs install deps-package deb rpm dist try-deb try-rpm try-tarball reproduce

@@ -3,13 +3,14 @@
 #
 # install-deps.sh - install what is missing, on Debian and its kin, as root or through sudo.
 #
-# usage: install-deps.sh [build] [demo] [test] [bench] [parity]      (no argument: build)
+# usage: install-deps.sh [build] [demo] [test] [bench] [parity] [package]      (no argument: build)
 #
 #   build  to compile the tools; cargo is checked for, not installed
 #   demo   the programs that make the events of the demonstration
 #   test   to run the tests, those in virtual machines too
 #   bench  the programs that the benchmarks compare with
 #   parity the programs that ours are to be like
+#   package to make packages and try them
 #
 # When nothing is missing this is done at once and needs no network.
 
@@ -19,9 +20,10 @@ rust_minor=85 # the oldest Rust that will do is 1.85
 
 build='gcc libc6-dev make pkg-config clang libelf-dev zlib1g-dev ca-certificates'
 demo='iproute2 nftables util-linux'
-test='qemu-system-x86 busybox-static kmod cpio xz-utils zstd lz4 iproute2 iputils-ping nftables conntrack util-linux mount e2fsprogs xfsprogs btrfs-progs procps libcap2-bin bpftool libbpf-tools'
+test='qemu-system-x86 busybox-static kmod cpio xz-utils zstd lz4 iproute2 iputils-ping nftables conntrack util-linux mount e2fsprogs xfsprogs btrfs-progs procps libcap2-bin bpftool libbpf-tools man-db mandoc zsh fish'
 bench='libbpf-tools bpftrace bpfcc-tools conntrack iproute2 nftables util-linux mount'
 parity='bpfcc-tools python3-systemd python3-dnslib python3-cachetools libbpf-tools bpftrace'
+package='dpkg-dev debhelper fakeroot rpm debootstrap lintian man-db'
 
 fail() { echo "install-deps.sh: $*" >&2; exit 1; }
 
@@ -34,8 +36,9 @@ for set; do
     test) wanted="$wanted $test" ;;
     bench) wanted="$wanted $bench" ;;
     parity) wanted="$wanted $parity" ;;
+    package) wanted="$wanted $package" ;;
     -h|--help) sed -n '4,/^$/s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) fail "unknown set '$set' (build, demo, test, bench, parity)" ;;
+    *) fail "unknown set '$set' (build, demo, test, bench, parity, package)" ;;
   esac
 done
 wanted=${wanted# }

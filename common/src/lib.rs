@@ -10,7 +10,7 @@
 //! | [`session`] | the two shapes: a stream of events, a report per interval |
 //! | [`columns`], [`hist`] | a row or a histogram as text, CSV and JSON |
 //! | [`sampling`], [`symbols`], [`user_symbols`] | samples of the CPUs; addresses as names |
-//! | [`probe`] | what this kernel and this process can do |
+//! | [`probe`], [`trial`] | what this kernel and this process can do |
 
 pub mod accept;
 pub mod block;
@@ -34,6 +34,7 @@ pub mod net;
 pub mod netlink;
 pub mod netns;
 pub mod numbers;
+pub mod object;
 pub mod origin;
 pub mod output;
 pub mod probe;
@@ -46,6 +47,7 @@ pub mod tcp_iter;
 pub mod time;
 pub mod tool;
 mod tracefs;
+pub mod trial;
 pub mod user_symbols;
 mod wait;
 
@@ -74,10 +76,10 @@ macro_rules! bpf_skeleton {
     };
 }
 
-/// The bytes of the calling package's BPF object.
+/// The bytes of the calling package's BPF object, packed.
 #[macro_export]
 macro_rules! bpf_object {
     ($name:literal) => {
-        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".o"))
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".o.z"))
     };
 }

@@ -3,7 +3,10 @@
 //! directory, so that tests can give them another.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
 
 /// Facts about the machine.
 #[derive(Debug, Clone)]
@@ -21,6 +24,17 @@ pub enum Lockdown {
     Unknown,
 }
 
+impl Lockdown {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Integrity => "integrity",
+            Self::Confidentiality => "confidentiality",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// The capabilities our tools ask for, by their bit in `CapEff`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -33,6 +47,14 @@ pub enum Capability {
 }
 
 impl Capability {
+    pub const ALL: [Self; 5] = [
+        Self::Bpf,
+        Self::Perfmon,
+        Self::SysAdmin,
+        Self::DacReadSearch,
+        Self::SysResource,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
@@ -98,6 +120,25 @@ impl Probe {
             .iter()
             .map(|path| self.root.join(path))
             .find(|path| path.join("events").exists())
+    }
+
+    /// Whether connections are tracked: by a module that is loaded, or built in.
+    pub fn conntrack(&self) -> bool {
+        self.exists("proc/sys/net/netfilter/nf_conntrack_max")
+    }
+
+    /// The options that the kernel was built with, as in its `.config`.
+    pub fn config(&self) -> Option<String> {
+        let mut text = String::new();
+        match fs::File::open(self.root.join("proc/config.gz")) {
+            Ok(packed) => GzDecoder::new(packed)
+                .read_to_string(&mut text)
+                .is_ok()
+                .then_some(text),
+            Err(_) => self
+                .read(&format!("boot/config-{}", self.release()))
+                .or_else(|| self.read(&format!("lib/modules/{}/config", self.release()))),
+        }
     }
 
     /// Whether this process has `capability` in its effective set.
@@ -267,5 +308,23 @@ mod tests {
         assert!(fixture.probe().tracefs().is_some());
         let fixture = Fixture::new("notracefs", &[("sys/kernel/tracing/x", "")]);
         assert!(fixture.probe().tracefs().is_none());
+    }
+
+    #[test]
+    fn the_configuration_is_in_boot_where_proc_has_none() {
+        let fixture = Fixture::new(
+            "config",
+            &[
+                ("proc/sys/kernel/osrelease", "6.1.0\n"),
+                ("boot/config-6.1.0", "CONFIG_BPF=y\n"),
+            ],
+        );
+        assert_eq!(fixture.probe().config().unwrap(), "CONFIG_BPF=y\n");
+        let packed = fixture.0.join("proc/config.gz");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, b"CONFIG_BPF=m\n").unwrap();
+        fs::write(packed, gzip.finish().unwrap()).unwrap();
+        assert_eq!(fixture.probe().config().unwrap(), "CONFIG_BPF=m\n");
+        assert_eq!(Fixture::new("noconfig", &[ROOT]).probe().config(), None);
     }
 }

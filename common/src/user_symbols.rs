@@ -143,6 +143,7 @@ impl UserSymbols {
                 module
                     .as_ref()
                     .and_then(|module| module.function(&self.symbolizer, offset))
+                    .map(demangled)
             }
             What::Memory => None,
         };
@@ -163,9 +164,32 @@ impl UserSymbols {
     }
 }
 
+/// As its source has it. blazesym would do so too, but in programs that name
+/// functions of the kernel only as well, where it is an eighth of the program.
+fn demangled(name: String) -> String {
+    if let Ok(rust) = rustc_demangle::try_demangle(&name) {
+        return format!("{rust:#}");
+    }
+    cpp_demangle::Symbol::new(&name)
+        .ok()
+        .and_then(|symbol| symbol.demangle().ok())
+        .unwrap_or(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_as_the_source_has_them() {
+        for (mangled, name) in [
+            ("_ZN4core3fmt5write17h0123456789abcdefE", "core::fmt::write"),
+            ("_ZN3foo3barEi", "foo::bar(int)"),
+            ("main", "main"),
+        ] {
+            assert_eq!(demangled(mangled.to_owned()), name);
+        }
+    }
 
     #[inline(never)]
     fn a_function_of_ours() -> u64 {

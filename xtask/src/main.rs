@@ -4,7 +4,7 @@
 mod man;
 mod matrix;
 mod new_tool;
-mod tools;
+mod size;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +31,8 @@ enum Task {
     Man(man::Args),
     /// Make a new tool that builds and traces
     NewTool(new_tool::Args),
+    /// How large the packaged programs are; fails over the limits
+    Size(size::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Task::Matrix => matrix::run(),
         Task::Man(args) => man::run(&args),
         Task::NewTool(args) => new_tool::run(&args),
+        Task::Size(args) => size::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,12 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use bpfcc_rs::tools::TOOLS;
 use clap::{Arg, ArgAction, Command};
 use clap_complete::Shell;
-use common::tool::Entry;
+use common::tool::{Entry, Subsystem};
 use pulldown_cmark::{Event, Parser, Tag};
 
-use crate::tools::TOOLS;
 use crate::{read, root};
 use roff::{Font, Roff};
 
@@ -34,7 +34,7 @@ const GENERATED: [&str; 4] = [
 
 pub fn run(args: &Args) -> Result<()> {
     let root = root();
-    let files = generate(TOOLS)?;
+    let files = generate(&programs())?;
     let stale: Vec<_> = files
         .iter()
         .filter(|(path, text)| fs::read(root.join(path)).ok().as_deref() != Some(text.as_bytes()))
@@ -67,6 +67,19 @@ pub fn run(args: &Args) -> Result<()> {
         println!("removed {}: no such tool", path.display());
     }
     Ok(())
+}
+
+/// Every tool, and the program that has them all.
+fn programs() -> Vec<Entry> {
+    let all = Entry {
+        name: bpfcc_rs::NAME,
+        subsystem: Subsystem::Processes,
+        object: &[],
+        hooks: &[],
+        command: bpfcc_rs::command,
+        main: bpfcc_rs::main,
+    };
+    TOOLS.iter().copied().chain([all]).collect()
 }
 
 /// Every file, by its path from the top of the repository.
@@ -163,6 +176,7 @@ fn page(tool: &Entry, extra: &str, tools: &[Entry]) -> Result<String> {
     roff.markdown(description)?;
     roff.section("Options");
     options(&mut roff, &command)?;
+    commands(&mut roff, &command)?;
     roff.markdown(sections)?;
     examples(&mut roff, &command)?;
     exit_status(&mut roff, &command);
@@ -209,6 +223,10 @@ fn paragraphs(roff: &mut Roff, text: &str) {
 fn synopsis(roff: &mut Roff, name: &str, command: &Command) {
     roff.paragraph();
     roff.literal(name, Font::Bold);
+    if command.has_subcommands() {
+        roff.text(" ");
+        roff.literal("command", Font::Italic);
+    }
     roff.text(" [");
     roff.literal("option", Font::Italic);
     roff.text(" ...]");
@@ -264,6 +282,19 @@ fn options(roff: &mut Roff, command: &Command) -> Result<()> {
                 option(roff, command, arg)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// What each command does, and its own options.
+fn commands(roff: &mut Roff, command: &Command) -> Result<()> {
+    let own = |sub: &&Command| sub.get_name() != "help";
+    for sub in command.get_subcommands().filter(own) {
+        roff.subsection(sub.get_name());
+        let about = sub.get_long_about().or_else(|| sub.get_about());
+        let about = about.with_context(|| format!("{}: no description", sub.get_name()))?;
+        paragraphs(roff, &sentence(&about.to_string()));
+        options(roff, &sub.clone().disable_help_flag(true))?;
     }
     Ok(())
 }
@@ -474,7 +505,7 @@ fn see_also(roff: &mut Roff, name: &str, tools: &[Entry]) {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::process::Stdio;
+    use std::process::{ExitCode, Stdio};
 
     use clap::builder::PossibleValue;
 
@@ -512,9 +543,11 @@ mod tests {
 
     const FAKE: Entry = Entry {
         name: "fake",
+        subsystem: Subsystem::Files,
         object: &[],
         hooks: &[],
         command: fake,
+        main: |_| ExitCode::SUCCESS,
     };
 
     fn fake_page() -> String {
@@ -620,7 +653,7 @@ mod tests {
 
     #[test]
     fn pages_are_rendered_without_a_warning() {
-        let mut pages = generate(TOOLS).unwrap();
+        let mut pages = generate(&programs()).unwrap();
         pages.retain(|path, _| path.starts_with("man/man8"));
         pages.insert("fake.8".into(), fake_page());
         for (path, page) in pages {
@@ -642,7 +675,7 @@ mod tests {
 
     #[test]
     fn completions_load_and_complete() {
-        for tool in TOOLS.iter().chain([&FAKE]) {
+        for tool in programs().iter().chain([&FAKE]) {
             for (shell, program) in [
                 (Shell::Bash, "bash"),
                 (Shell::Zsh, "zsh"),

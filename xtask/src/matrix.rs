@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use common::trial::State;
 
 use crate::root;
-use crate::verify::State;
 
 /// The kernels of the matrix, beside the one that runs.
 const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];

@@ -60,12 +60,12 @@ pub fn run(args: &Args) -> Result<()> {
         write(&args.root.join(fill(path, name)), &fill(template, name))?;
     }
     insert(
-        &args.root.join("xtask/src/tools.rs"),
+        &args.root.join("multicall/src/tools.rs"),
         "];",
         &format!("    Entry::of::<{name}::{}>(),\n", type_name(name)),
     )?;
     insert(
-        &args.root.join("xtask/Cargo.toml"),
+        &args.root.join("multicall/Cargo.toml"),
         "\n[lints]",
         &format!("{name} = {{ path = \"../tools/{name}\" }}\n"),
     )?;

@@ -8,13 +8,13 @@ use std::ffi::OsStr;
 use std::fs;
 
 use anyhow::{Context, Result, anyhow, bail};
-use common::hooks::{Alternative, attach_program, capture_libbpf_messages, take_messages};
-use common::tool::Entry;
-use libbpf_rs::ObjectBuilder;
+use bpfcc_rs::tools::TOOLS;
+use common::hooks::capture_libbpf_messages;
+use common::object::unpack;
+use common::trial::{State, try_alternative};
 use libbpf_rs::btf::types::{Array, Composite, Enum, Int, IntEncoding, MemberAttr, Ptr};
 use libbpf_rs::btf::{Btf, BtfType};
 
-use crate::tools::TOOLS;
 use crate::{read, root};
 
 #[derive(clap::Args)]
@@ -22,29 +22,6 @@ pub struct Args {
     /// Tab separated: tool, hook, alternative, state
     #[arg(long)]
     table: bool,
-}
-
-/// What became of one alternative.
-pub enum State {
-    Works,
-    /// The kernel lacks or refuses the hook: why.
-    Absent(String),
-    /// The kernel has the hook, but our program is at fault.
-    Broken(String),
-}
-
-impl State {
-    pub const WORKS: &str = "works";
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Works => f.write_str(Self::WORKS),
-            Self::Absent(reason) => write!(f, "not here: {reason}"),
-            Self::Broken(reason) => write!(f, "BROKEN: {reason}"),
-        }
-    }
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -78,99 +55,6 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Loads and attaches the programs of one alternative, and nothing else.
-fn try_alternative(tool: &Entry, alternative: &Alternative) -> State {
-    // As the tool does: an optional program whose hook is missing is left out.
-    let mut left_out = Vec::new();
-    loop {
-        take_messages();
-        let error = match load(tool, alternative, &left_out) {
-            Ok(()) => return State::Works,
-            Err(error) => format!("{error:#}"),
-        };
-        let messages = take_messages();
-        let culprit = alternative.optional.iter().find(|name| {
-            let quoted = format!("'{name}'");
-            !left_out.contains(*name) && (messages.contains(&quoted) || error.contains(&quoted))
-        });
-        match culprit {
-            Some(name) => left_out.push(name),
-            None if is_our_fault(&messages) => {
-                return State::Broken(format!("{error}\n{messages}"));
-            }
-            None => return State::Absent(error),
-        }
-    }
-}
-
-/// The verifier has read the program and did not like it, for another reason
-/// than that this kernel lacks a helper, or a field that the program says only
-/// some kernels have (a flavour).
-fn is_our_fault(messages: &str) -> bool {
-    let lacks = [
-        "unknown func",
-        "invalid func unknown#",
-        "program of this type cannot use helper",
-    ];
-    let lacks_flavour = messages
-        .lines()
-        .any(|line| line.contains("failed to resolve CO-RE relocation") && line.contains("___"));
-    messages.contains("BEGIN PROG LOAD LOG")
-        && !lacks_flavour
-        && !lacks.iter().any(|lack| messages.contains(lack))
-}
-
-fn load(tool: &Entry, alternative: &Alternative, left_out: &[&str]) -> Result<()> {
-    let mut open = ObjectBuilder::default().open_memory(tool.object)?;
-    let chosen: Vec<_> = alternative
-        .all_programs()
-        .filter(|name| !left_out.contains(name))
-        .collect();
-    for mut program in open.progs_mut() {
-        let wanted = chosen.iter().any(|name| program.name() == OsStr::new(name));
-        program.set_autoload(wanted);
-    }
-    // Nor the maps of other hooks: this kernel may lack their type.
-    let alternatives = tool.hooks.iter().flat_map(|hook| hook.alternatives);
-    for other in alternatives {
-        for mut map in open.maps_mut() {
-            let theirs = other.maps.iter().any(|name| map.name() == OsStr::new(name));
-            let ours = alternative
-                .maps
-                .iter()
-                .any(|name| map.name() == OsStr::new(name));
-            if theirs && !ours {
-                map.set_autocreate(false)?;
-            }
-        }
-    }
-    if let Err((name, error)) = alternative.aim(&mut open, left_out) {
-        return Err(error.context(format!("'{name}'")));
-    }
-    let object = open.load().map_err(|error| innermost(&error))?;
-    let mut links = Vec::new();
-    for name in chosen {
-        let program = object
-            .progs_mut()
-            .find(|program| program.name() == OsStr::new(name))
-            .ok_or_else(|| anyhow!("no program {name}"))?;
-        match attach_program(&program, alternative) {
-            Ok(link) => links.push(link),
-            Err(_) if alternative.optional.contains(&name) => {}
-            Err(error) => return Err(error).context("attach").context(name),
-        }
-    }
-    Ok(())
-}
-
-fn innermost(error: &libbpf_rs::Error) -> anyhow::Error {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    anyhow!("load: {cause}")
-}
-
 /// Compares the declared kernel types that the tools use with the running
 /// kernel's; gives the number of differences.
 fn kernel_fields(quiet: bool) -> Result<usize> {
@@ -187,7 +71,8 @@ fn kernel_fields(quiet: bool) -> Result<usize> {
     let mut failures = 0;
     let mut fields = 0;
     for tool in TOOLS {
-        let ours = Btf::from_raw(tool.name, tool.object)?
+        let object = unpack(tool.object)?;
+        let ours = Btf::from_raw(tool.name, &object)?
             .ok_or_else(|| anyhow!("{}: no type information", tool.name))?;
         for composite in ours.type_by_kind::<Composite<'_>>() {
             let Some(name) = composite.name().and_then(OsStr::to_str) else {

@@ -8,7 +8,7 @@ use common::columns::{Table, Value, column};
 use common::event::decode;
 use common::hooks::{Alternative, Hook};
 use common::session::Session;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event};
 
 use skel::types::@NAME@_event;
@@ -39,6 +39,7 @@ pub struct @TYPE@;
 
 impl Tool for @TYPE@ {
     const NAME: &'static str = "@NAME@";
+    const SUBSYSTEM: Subsystem = Subsystem::Processes;
     const OBJECT: &'static [u8] = bpf_object!("@NAME@");
     const HOOKS: &'static [Hook] = &[EXEC];
     type Args = Args;

@@ -11,6 +11,7 @@ mod cachestat;
 mod ctsnoop;
 mod execsnoop;
 mod fsslower;
+mod multicall;
 mod opensnoop;
 mod parity;
 mod profile;

@@ -16,7 +16,7 @@ use common::cli::{General, Interval, RunTime};
 use common::hist::{MSECS, USECS};
 use common::hooks::{Alternative, Hook};
 use common::session::Session;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, request_filter};
 
 use counts::Counts;
@@ -129,6 +129,7 @@ pub struct Biolatency;
 
 impl Tool for Biolatency {
     const NAME: &'static str = "biolatency";
+    const SUBSYSTEM: Subsystem = Subsystem::Block;
     const OBJECT: &'static [u8] = bpf_object!("biolatency");
     const HOOKS: &'static [Hook] = &[ISSUE, QUEUE, OWNER];
     type Args = Args;

@@ -17,7 +17,7 @@ use common::event::decode;
 use common::hooks::{Alternative, Hook};
 use common::session::Session;
 use common::time::{EventClock, SinceFirst};
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, request_filter};
 
 use row::{Row, table};
@@ -84,6 +84,7 @@ pub struct Biosnoop;
 
 impl Tool for Biosnoop {
     const NAME: &'static str = "biosnoop";
+    const SUBSYSTEM: Subsystem = Subsystem::Block;
     const OBJECT: &'static [u8] = bpf_object!("biosnoop");
     const HOOKS: &'static [Hook] = &[IO, MAKER];
     type Args = Args;

@@ -12,7 +12,7 @@ use common::event::decode;
 use common::hist::Intervals;
 use common::hooks::{Alternative, Hook};
 use common::session::Session;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, request_filter};
 
 use report::{Report, Section};
@@ -82,6 +82,7 @@ pub struct Bitesize;
 
 impl Tool for Bitesize {
     const NAME: &'static str = "bitesize";
+    const SUBSYSTEM: Subsystem = Subsystem::Block;
     const OBJECT: &'static [u8] = bpf_object!("bitesize");
     const HOOKS: &'static [Hook] = &[ISSUE, MAKER];
     type Args = Args;

@@ -13,7 +13,7 @@ use common::event::decode;
 use common::hooks::{Alternative, Hook};
 use common::probe::page_size;
 use common::session::Session;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event};
 use libbpf_rs::{MapCore, MapFlags};
 
@@ -87,6 +87,7 @@ pub struct Cachestat;
 
 impl Tool for Cachestat {
     const NAME: &'static str = "cachestat";
+    const SUBSYSTEM: Subsystem = Subsystem::Files;
     const OBJECT: &'static [u8] = bpf_object!("cachestat");
     const HOOKS: &'static [Hook] = &[CHANGED, ACCESSED];
     type Args = Args;

@@ -19,7 +19,7 @@ use common::hooks::{Alternative, Hook};
 use common::net::{Ports, parse_protocol};
 use common::origin::OWNER;
 use common::session::Session;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, flow_filter, usage};
 
 use kernel::{Namespaces, is_loaded};
@@ -190,6 +190,7 @@ pub struct Ctsnoop;
 
 impl Tool for Ctsnoop {
     const NAME: &'static str = "ctsnoop";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("ctsnoop");
     const HOOKS: &'static [Hook] = &[TABLE, ENDS, OWNER];
     type Args = Args;

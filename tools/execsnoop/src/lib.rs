@@ -11,7 +11,7 @@ use common::escape::c_bytes;
 use common::hooks::{Alternative, Hook};
 use common::session::Session;
 use common::time::{EventClock, monotonic_ns, wall_clock};
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, event::decode, task_filter};
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -135,6 +135,7 @@ pub struct Execsnoop;
 
 impl Tool for Execsnoop {
     const NAME: &'static str = "execsnoop";
+    const SUBSYSTEM: Subsystem = Subsystem::Processes;
     const OBJECT: &'static [u8] = bpf_object!("execsnoop");
     const HOOKS: &'static [Hook] = &[EXEC, FAILED];
     type Args = Args;

@@ -17,7 +17,7 @@ use common::event::decode;
 use common::hooks::Hook;
 use common::session::Session;
 use common::time::EventClock;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event};
 
 use file_system::{ALL, ANY, BTRFS, CALLS, EXT4, F2FS, FUSE, FileSystem, NFS, XFS, ZFS};
@@ -84,6 +84,7 @@ Examples:
 
         impl Tool for $tool {
             const NAME: &'static str = $name;
+            const SUBSYSTEM: Subsystem = Subsystem::Files;
             const OBJECT: &'static [u8] = bpf_object!("fsslower");
             const HOOKS: &'static [Hook] = &[$fs.hook];
             type Args = $args;
@@ -176,6 +177,7 @@ pub struct Fsslower;
 
 impl Tool for Fsslower {
     const NAME: &'static str = "fsslower";
+    const SUBSYSTEM: Subsystem = Subsystem::Files;
     const OBJECT: &'static [u8] = bpf_object!("fsslower");
     const HOOKS: &'static [Hook] = &[FUSE.hook];
     type Args = FsArgs;
@@ -240,6 +242,7 @@ pub struct Fileslower;
 
 impl Tool for Fileslower {
     const NAME: &'static str = "fileslower";
+    const SUBSYSTEM: Subsystem = Subsystem::Files;
     const OBJECT: &'static [u8] = bpf_object!("fsslower");
     const HOOKS: &'static [Hook] = &[ANY];
     type Args = FileArgs;

@@ -19,7 +19,7 @@ use common::hooks::{Alternative, Hook};
 use common::probe::page_size;
 use common::session::Session;
 use common::time::{EventClock, SinceFirst};
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, event::decode, task_filter};
 
 use flags::{Filter, Flag};
@@ -160,6 +160,7 @@ pub struct Opensnoop;
 
 impl Tool for Opensnoop {
     const NAME: &'static str = "opensnoop";
+    const SUBSYSTEM: Subsystem = Subsystem::Files;
     const OBJECT: &'static [u8] = bpf_object!("opensnoop");
     const HOOKS: &'static [Hook] = &[OPEN];
     type Args = Args;

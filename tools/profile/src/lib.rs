@@ -13,7 +13,7 @@ use common::cli::{ContainerMaps, General, RunTime, TaskFilter, seconds};
 use common::hooks::{Alternative, Hook};
 use common::sampling::{Rate, online_cpus};
 use common::session::Session;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, task_filter};
 use libbpf_rs::{MapCore as _, MapFlags};
 
@@ -160,6 +160,7 @@ pub struct Profile;
 
 impl Tool for Profile {
     const NAME: &'static str = "profile";
+    const SUBSYSTEM: Subsystem = Subsystem::Cpu;
     const OBJECT: &'static [u8] = bpf_object!("profile");
     const HOOKS: &'static [Hook] = &[CLOCK];
     type Args = Args;

@@ -18,7 +18,7 @@ use common::hooks::{Alternative, Hook};
 use common::net::{Ports, parse_protocol};
 use common::origin::{OWNER, Owners, SOCKET_FILES};
 use common::session::Session;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, flow_filter};
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 
@@ -162,6 +162,7 @@ pub struct Qdiscdrop;
 
 impl Tool for Qdiscdrop {
     const NAME: &'static str = "qdiscdrop";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("qdiscdrop");
     const HOOKS: &'static [Hook] = &[REASON, LOCATION, POLICE, MODULES, OWNER];
     type Args = Args;

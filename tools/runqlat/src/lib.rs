@@ -11,7 +11,7 @@ use common::columns::Format;
 use common::hist::{MSECS, USECS};
 use common::hooks::{Alternative, Hook};
 use common::session::Session;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event};
 
 use report::Report;
@@ -122,6 +122,7 @@ pub struct Runqlat;
 
 impl Tool for Runqlat {
     const NAME: &'static str = "runqlat";
+    const SUBSYSTEM: Subsystem = Subsystem::Cpu;
     const OBJECT: &'static [u8] = bpf_object!("runqlat");
     const HOOKS: &'static [Hook] = &[SWITCH];
     type Args = Args;

@@ -14,7 +14,7 @@ use common::net::Ports;
 use common::origin::{HasOrigin, Known, Origin, Owners, add_place_fields};
 use common::session::Session;
 use common::time::{EventClock, SinceFirst, wall_clock};
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, event::decode, flow, flow_filter, task_filter};
 
 use skel::types::tcpaccept_event;
@@ -82,6 +82,7 @@ pub struct Tcpaccept;
 
 impl Tool for Tcpaccept {
     const NAME: &'static str = "tcpaccept";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcpaccept");
     const HOOKS: &'static [Hook] = &[ACCEPT];
     type Args = Args;

@@ -18,7 +18,7 @@ use common::net::Ports;
 use common::origin::{HasOrigin, Known, Origin, Owners, add_place_fields};
 use common::session::Session;
 use common::time::{EventClock, SinceFirst};
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, event::decode, flow, flow_filter, task_filter};
 
 use dns::Query;
@@ -139,6 +139,7 @@ pub struct Tcpconnect;
 
 impl Tool for Tcpconnect {
     const NAME: &'static str = "tcpconnect";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcpconnect");
     const HOOKS: &'static [Hook] = &[CONNECT, DNS];
     type Args = Args;

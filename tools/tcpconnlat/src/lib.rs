@@ -15,7 +15,7 @@ use common::net::Ports;
 use common::origin::{HasOrigin, Known, Origin, Owners, add_place_fields};
 use common::session::Session;
 use common::time::{EventClock, SinceFirst};
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, event::decode, flow, flow_filter};
 use nix::errno::Errno;
 
@@ -128,6 +128,7 @@ pub struct Tcpconnlat;
 
 impl Tool for Tcpconnlat {
     const NAME: &'static str = "tcpconnlat";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcpconnlat");
     const HOOKS: &'static [Hook] = &[CONNECT];
     type Args = Args;

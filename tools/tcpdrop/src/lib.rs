@@ -20,7 +20,7 @@ use common::probe::page_size;
 use common::session::Session;
 use common::symbols::{KernelSymbols, function_range, write_stack};
 use common::time::EventClock;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, flow, flow_filter, origin};
 
 use counts::Counts;
@@ -116,6 +116,7 @@ pub struct Tcpdrop;
 
 impl Tool for Tcpdrop {
     const NAME: &'static str = "tcpdrop";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcpdrop");
     const HOOKS: &'static [Hook] = &[DROP, LISTEN, TCP, OWNER];
     type Args = Args;

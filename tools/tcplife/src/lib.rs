@@ -13,7 +13,7 @@ use common::origin::{
 };
 use common::session::Session;
 use common::time::{EventClock, SinceFirst, wall_clock};
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, event::decode, flow, flow_filter, origin};
 use nix::errno::Errno;
 
@@ -88,6 +88,7 @@ pub struct Tcplife;
 
 impl Tool for Tcplife {
     const NAME: &'static str = "tcplife";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcplife");
     const HOOKS: &'static [Hook] = &[LIFE];
     type Args = Args;

@@ -17,7 +17,7 @@ use common::cli::{Family, General, Interval, LongPortFilter, NetFilter, RunTime}
 use common::hooks::{Alternative, Hook};
 use common::origin::SOCKET_FILES;
 use common::session::Session;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, flow_filter};
 
 use monitor::Monitor;
@@ -136,6 +136,7 @@ pub struct Tcpports;
 
 impl Tool for Tcpports {
     const NAME: &'static str = "tcpports";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcpports");
     const HOOKS: &'static [Hook] = &[SOCKETS, CALLS];
     type Args = Args;

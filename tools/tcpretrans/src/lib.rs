@@ -17,7 +17,7 @@ use common::origin::{OWNER, Owners, SOCKET_FILES};
 use common::session::Session;
 use common::symbols::{KernelSymbols, write_stack};
 use common::time::EventClock;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, flow, flow_filter, origin};
 
 use row::Row;
@@ -127,6 +127,7 @@ pub struct Tcpretrans;
 
 impl Tool for Tcpretrans {
     const NAME: &'static str = "tcpretrans";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcpretrans");
     const HOOKS: &'static [Hook] = &[PROBE, RETRANSMIT, REFUSED, SYNACK, OWNER];
     type Args = Args;

@@ -16,7 +16,7 @@ use common::hist::{Intervals, sum_percpu};
 use common::hooks::{Alternative, Hook};
 use common::net::{Ports, address};
 use common::session::Session;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, flow_filter, usage};
 
 use report::{Report, Section};
@@ -136,6 +136,7 @@ pub struct Tcprtt;
 
 impl Tool for Tcprtt {
     const NAME: &'static str = "tcprtt";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcprtt");
     const HOOKS: &'static [Hook] = &[RECEIVED];
     type Args = Args;

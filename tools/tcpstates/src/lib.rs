@@ -11,7 +11,7 @@ use common::hooks::{Alternative, Hook};
 use common::net::{Ports, address, tcp_state};
 use common::session::Session;
 use common::time::{EventClock, SinceFirst, wall_clock};
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, event::decode};
 
 use journal::Journal;
@@ -83,6 +83,7 @@ pub struct Tcpstates;
 
 impl Tool for Tcpstates {
     const NAME: &'static str = "tcpstates";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcpstates");
     const HOOKS: &'static [Hook] = &[STATE];
     type Args = Args;

@@ -14,7 +14,7 @@ use common::net::Ports;
 use common::session::Session;
 use common::tcp_iter::{Walk, unwalked};
 use common::time::{short_date, wall_clock};
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, flow_filter, usage};
 use libbpf_rs::{MapCore, MapFlags};
 
@@ -159,6 +159,7 @@ pub struct Tcpsubnet;
 
 impl Tool for Tcpsubnet {
     const NAME: &'static str = "tcpsubnet";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcpsubnet");
     const HOOKS: &'static [Hook] = &[TRAFFIC];
     type Args = Args;

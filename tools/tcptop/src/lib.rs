@@ -17,7 +17,7 @@ use common::origin::SOCKET_FILES;
 use common::output::Output;
 use common::session::{Session, Source};
 use common::tcp_iter::unwalked;
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, flow_filter};
 
 use bytes::Bytes;
@@ -134,6 +134,7 @@ pub struct Tcptop;
 
 impl Tool for Tcptop {
     const NAME: &'static str = "tcptop";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcptop");
     const HOOKS: &'static [Hook] = &[TRAFFIC, CALLS];
     type Args = Args;

@@ -17,7 +17,7 @@ use common::net::Ports;
 use common::origin::{HasOrigin, Known, Origin, Owners, add_place_fields};
 use common::session::Session;
 use common::time::{EventClock, SinceFirst};
-use common::tool::Tool;
+use common::tool::{Subsystem, Tool};
 use common::{bpf_object, bpf_skeleton, event, event::decode, flow, flow_filter, task_filter};
 
 use skel::types::{tcptracer_event, tcptracer_kind};
@@ -110,6 +110,7 @@ pub struct Tcptracer;
 
 impl Tool for Tcptracer {
     const NAME: &'static str = "tcptracer";
+    const SUBSYSTEM: Subsystem = Subsystem::Network;
     const OBJECT: &'static [u8] = bpf_object!("tcptracer");
     // Those that a kernel may refuse come first: they are found sooner.
     const HOOKS: &'static [Hook] = &[ACCEPT, CLOSE, CONNECT];
