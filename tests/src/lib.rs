@@ -109,6 +109,9 @@ impl Drop for Lifetime {
 
 /// Starts a tool. In a test that is alone nothing is left of ended tools then.
 fn spawn(command: &mut Command) -> (Child, Lifetime) {
+    // While khugepaged makes a huge page of this process's pages they are not there,
+    // nor is a file name in them for a program that may not wait.
+    nix::sys::prctl::set_thp_disable(true).expect("no huge pages");
     if HELD.with_borrow(|(_, held)| matches!(held, Some(Right::Sole(_)))) {
         let ended = std::mem::take(&mut *ENDED.lock().unwrap_or_else(PoisonError::into_inner));
         for last in ended {
