@@ -29,8 +29,9 @@ PROG_SUFFIX=${PROG_SUFFIX:-}
 ZSHDIR=${ZSHDIR:-$PREFIX/share/zsh/site-functions}
 if [ -z "${PROGRAMS:-}" ]; then
   PROGRAMS=$top/bin
-  [ -d "$PROGRAMS" ] || PROGRAMS=$top/target/$(rustc -vV | sed -n 's/^host: //p')/dist
+  for built in "$top"/target/*-*-*/dist; do [ ! -d "$built" ] || PROGRAMS=$built; done
 fi
+[ -x "$PROGRAMS/bpfcc-rs" ] || { echo "install.sh: no programs in $PROGRAMS: run make programs first" >&2; exit 1; }
 
 case $FORM in
   tools|multicall) ;;
