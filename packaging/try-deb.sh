@@ -71,6 +71,7 @@ say "names of bpfcc-tools that are not there: $(sed 's/$/-bpfcc/' /root/classics
 trace() {
   tool=$1 pattern=$2
   shift 2
+  : >/root/err # the last tool's says that it is attached
   $tool --verbose >/root/out 2>/root/err &
   pid=$!
   until grep -q attached /root/err; do kill -0 $pid; done

@@ -236,6 +236,20 @@ pub fn command(name: &str) -> Command {
     command
 }
 
+/// The same without any privilege.
+pub fn unprivileged(name: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--reuid=65534",
+            "--clear-groups",
+            "--inh-caps=-all",
+            "--bounding-set=-all",
+        ])
+        .arg(bin(name));
+    command
+}
+
 /// The option with which a tool tells that it is attached; tcptracer has another
 /// use for `--verbose`, BCC's.
 pub fn telling(name: &str) -> &'static str {

@@ -292,16 +292,8 @@ fn long_options_may_be_abbreviated() {
 #[test]
 fn without_capabilities_one_line_says_what_is_missing() {
     for (tool, args) in tools() {
-        let mut command = Command::new("setpriv");
-        command
-            .args([
-                "--reuid=65534",
-                "--clear-groups",
-                "--inh-caps=-all",
-                "--bounding-set=-all",
-            ])
-            .arg(bin(tool))
-            .args(args);
+        let mut command = unprivileged(tool);
+        command.args(args);
         let ended = run_command(command);
         assert_eq!(code(ended.status), 1, "{tool}: {}", ended.stderr);
         assert_eq!(ended.stdout, "", "{tool}");
