@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 
 use anyhow::{Context, Result};
 use common::bpf_object;
+use common::object::unpack;
 use libbpf_rs::{Link, Object, ObjectBuilder, TracepointCategory};
 
 /// Each hook is `tp_btf:NAME` or `tracepoint:CATEGORY:NAME`.
@@ -23,7 +24,8 @@ fn attach(hook: &str) -> Result<(Object, Link)> {
     let (kind, target) = hook.split_once(':').context("expected KIND:NAME")?;
     let wanted = OsStr::new(if kind == "tp_btf" { "typed" } else { "classic" });
     let mut builder = ObjectBuilder::default();
-    let mut open = builder.open_memory(bpf_object!("bpfcc-bench"))?;
+    let unpacked = unpack(bpf_object!("bpfcc-bench"))?;
+    let mut open = builder.open_memory(&unpacked)?;
     for mut program in open.progs_mut() {
         program.set_autoload(program.name() == wanted);
         if kind == "tp_btf" && program.name() == wanted {

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bpfcc_tests::*;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 
 /// Every tool, with arguments that make it run until it is told to end.
 const TOOLS: [(&str, &[&str]); 27] = [
@@ -555,4 +556,24 @@ fn the_name_of_the_call_is_the_name_in_messages() {
     let output = command.output().expect("run");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.starts_with("tcpstates-bpfcc: "), "{stderr}");
+}
+
+/// What `make bench` holds the tools against.
+#[test]
+fn the_empty_programs_of_the_bench_are_attached() {
+    let floor = Command::new(bin("bpfcc-bench"))
+        .args(["floor", "tp_btf:sched_switch"])
+        .spawn();
+    let mut floor = floor.expect("spawn");
+    let deadline = Instant::now() + PATIENCE;
+    until("the empty program is attached", deadline, || {
+        assert_eq!(floor.try_wait().expect("wait"), None);
+        let objects = bpf_objects(floor.id());
+        objects
+            .iter()
+            .any(|(kind, _)| *kind == "link")
+            .then_some(())
+    });
+    signal::kill(Pid::from_raw(floor.id() as i32), Signal::SIGINT).expect("kill");
+    assert_eq!(code(wait_for(&mut floor)), 0);
 }
