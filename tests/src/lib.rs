@@ -948,3 +948,10 @@ pub fn undisturbed(attempt: impl Fn()) {
         }
     }
 }
+
+/// For each of `ways`, an [`undisturbed`] attempt.
+pub fn each<T: Copy>(ways: impl IntoIterator<Item = T>, attempt: impl Fn(T)) {
+    for way in ways {
+        undisturbed(|| attempt(way));
+    }
+}

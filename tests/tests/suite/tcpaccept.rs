@@ -21,12 +21,6 @@ fn alternatives() -> &'static [&'static str] {
     }
 }
 
-fn each_alternative(attempt: impl Fn(&'static str)) {
-    for alternative in alternatives() {
-        undisturbed(|| attempt(alternative));
-    }
-}
-
 /// The tool with one alternative, for one namespace.
 fn start(alternative: &str, host: &Host, args: &[&str]) -> Tool {
     let mut command = command("tcpaccept");
@@ -51,7 +45,7 @@ fn accept(listen: &str, to: &str) -> (u16, u16) {
 
 #[test]
 fn accepts_are_rows() {
-    each_alternative(|alternative| {
+    each(alternatives(), |alternative| {
         let host = Host::new();
         let tool = start(alternative, &host, &["--json"]);
         let cases = [
@@ -94,7 +88,7 @@ fn accepts_are_rows() {
 /// none; one that is reset meanwhile is a row, with its ports.
 #[test]
 fn only_what_is_accepted_is_a_row() {
-    each_alternative(|alternative| {
+    each(alternatives(), |alternative| {
         let host = Host::new();
         let tool = start(alternative, &host, &["--json"]);
         let (client, server) = host.within(|| {
@@ -136,7 +130,7 @@ fn only_what_is_accepted_is_a_row() {
 /// An accept() that waited before the tool came, in a process of its own.
 #[test]
 fn a_call_that_was_waiting_is_a_row() {
-    each_alternative(|alternative| {
+    each(alternatives(), |alternative| {
         let pair = Pair::new();
         let mut server = pair.right.within(|| {
             Command::new(bin("bpfcc-workload"))
@@ -181,7 +175,7 @@ fn a_call_that_was_waiting_is_a_row() {
 fn short_connections_are_all_seen() {
     let _alone = MayAttach::alone();
     let count = if in_vm() { 1_000 } else { 5_000 };
-    each_alternative(|alternative| {
+    each(alternatives(), |alternative| {
         let host = Host::new();
         let tool = start(alternative, &host, &[]);
         let command = format!(

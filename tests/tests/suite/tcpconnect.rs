@@ -46,7 +46,7 @@ fn connect(listen: &str, to: &str) -> (u16, u16) {
 
 #[test]
 fn connects_are_rows() {
-    for alternative in alternatives() {
+    each(alternatives(), |alternative| {
         let host = Host::new();
         let tool = start(&format!("connect={alternative}"), &host, &["--json"]);
         // Where, where to, what the row says.
@@ -86,7 +86,7 @@ fn connects_are_rows() {
             assert_eq!(row["netns"], host.inode(), "{row}");
             assert!(row["cgroup"].is_string(), "{row}");
         }
-    }
+    });
 }
 
 /// Drops what comes for port 81, rejects port 82 as a router would.
@@ -100,7 +100,7 @@ fn filter(host: &Host) {
 /// What has sent a SYN is shown, whatever becomes of it; what fails before is not.
 #[test]
 fn attempts_are_rows_and_failed_calls_are_not() {
-    for alternative in alternatives() {
+    each(alternatives(), |alternative| {
         let pair = Pair::new();
         filter(&pair.right);
         let tool = start(&format!("connect={alternative}"), &pair.left, &["--json"]);
@@ -140,7 +140,7 @@ fn attempts_are_rows_and_failed_calls_are_not() {
         let ports: Vec<_> = rows.iter().map(|row| &row["dport"]).collect();
         assert_eq!(ports, [9, 9, 9, 82, 81, 40_000], "{alternative}: {rows:#?}");
         assert!(rows.iter().all(|row| row["pid"] == std::process::id()));
-    }
+    });
 }
 
 /// A call that waits for an answer which never comes is shown while it waits.

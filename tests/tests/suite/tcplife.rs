@@ -79,7 +79,7 @@ fn row_of(rows: &[Value], local: u16, remote: u16) -> &Value {
 /// Both ends of each session are rows, with exactly the bytes that were sent.
 #[test]
 fn bytes_are_those_that_were_sent() {
-    for alternative in alternatives() {
+    each(alternatives(), |alternative| {
         let host = Host::new();
         let tool = start(alternative, &host, &["--json"]);
         let cases = [
@@ -117,7 +117,7 @@ fn bytes_are_those_that_were_sent() {
                 );
             }
         }
-    }
+    });
 }
 
 /// A RST ends a session without a system call of the process that has it.
@@ -194,7 +194,7 @@ fn the_holder_of_a_socket_is_its_owner() {
 fn short_sessions_are_all_seen() {
     let _alone = MayAttach::alone();
     let count = if in_vm() { 1_000 } else { 5_000 };
-    for alternative in alternatives() {
+    each(alternatives(), |alternative| {
         let host = Host::new();
         let tool = start(alternative, &host, &["-s"]);
         host.run(&format!(
@@ -204,7 +204,7 @@ fn short_sessions_are_all_seen() {
         let ended = tool.stop().success();
         assert_eq!(ended.lost(), 0);
         assert_eq!(ended.lines().len(), 1 + 2 * count, "{alternative}");
-    }
+    });
 }
 
 #[test]

@@ -27,12 +27,6 @@ fn alternatives() -> Vec<&'static str> {
     }
 }
 
-fn each_alternative(attempt: impl Fn(&'static str)) {
-    for alternative in alternatives() {
-        undisturbed(|| attempt(alternative));
-    }
-}
-
 /// So long that the only report is the one at the end.
 const AT_THE_END: &str = "99999";
 
@@ -172,7 +166,7 @@ fn assert_counts(row: &Value, counts: [u64; 4]) {
 /// Every connect() beyond the last port is a row, and no other.
 #[test]
 fn a_range_that_is_used_up_is_told() {
-    each_alternative(|alternative| {
+    each(alternatives(), |alternative| {
         let host = host_with_90_ports();
         let inode = host.inode().to_string();
         let tool = start_with(alternative, &["--netns-id", &inode, "--warn", "95"]);
@@ -231,7 +225,7 @@ fn a_range_that_is_used_up_is_told() {
 /// another was faster with.
 #[test]
 fn bind_and_listen_that_fail_are_rows() {
-    each_alternative(|alternative| {
+    each(alternatives(), |alternative| {
         let host = host_with_90_ports();
         let tool = start_with(alternative, &["--netns-id", &host.inode().to_string()]);
         let _first = listener(&host, "127.0.0.1", 40001);
@@ -294,7 +288,7 @@ fn bind_and_listen_that_fail_are_rows() {
 /// bound sockets, which it has not.
 #[test]
 fn the_counts_are_those_of_ss() {
-    each_alternative(|alternative| {
+    each(alternatives(), |alternative| {
         // A kernel that preempts BPF programs skips one while it is preempted: then
         // the tool tells of a loss, and the counts say nothing.
         assert!((0..5).any(|_| counts_are_those_of_ss(alternative)));

@@ -63,7 +63,7 @@ fn sockets(host: &Host, port: u16) -> Vec<(u64, f64)> {
 /// the socket's own smoothed round-trip time.
 #[test]
 fn samples_are_the_sockets_own() {
-    for alternative in alternatives() {
+    each(alternatives(), |alternative| {
         for to in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             let host = Host::new();
             let listen = if to == "::ffff:127.0.0.1" { "::" } else { to };
@@ -105,7 +105,7 @@ fn samples_are_the_sockets_own() {
             let max = known.iter().max().expect("two sockets");
             assert_eq!(rows[0]["percentiles"]["max"], *max, "{known:?}");
         }
-    }
+    });
 }
 
 /// The time that the link takes is in the times.
@@ -226,7 +226,7 @@ fn rows_of(text: &str) -> u64 {
 
 #[test]
 fn filters_select() {
-    for alternative in alternatives() {
+    each(alternatives(), |alternative| {
         let host = Host::new();
         let cgroup = Cgroup::new();
         let tools: Vec<_> = [
@@ -286,5 +286,5 @@ fn filters_select() {
         for ((args, addrs), expected) in seen.iter().zip(expected) {
             assert_eq!(addrs, expected, "{alternative} {args}");
         }
-    }
+    });
 }

@@ -74,7 +74,7 @@ fn bytes_are_those_that_were_sent() {
             json!({"127.0.0.1/32": 2_160, "0.0.0.0/0": 2_000}),
         ),
     ];
-    for alternative in alternatives() {
+    each(alternatives(), |alternative| {
         let host = Host::new();
         let _resident = host.resident();
         let tools: Vec<_> = cases
@@ -88,7 +88,7 @@ fn bytes_are_those_that_were_sent() {
             assert_eq!(entries(&ended), *expected, "{alternative} {args:?}");
         }
         drop(talks);
-    }
+    });
 }
 
 /// To another host, from a connection that is older than the tool.

@@ -84,7 +84,7 @@ fn bytes_are_those_that_were_sent() {
         ("::", "::ffff:127.0.0.1", 10, 20, false),
         ("::", "::ffff:127.0.0.1", 30, 40, true),
     ];
-    for alternative in alternatives() {
+    each(alternatives(), |alternative| {
         let host = Host::new();
         let _resident = host.resident();
         let tool = start(alternative, &host, &["--json", ONE_REPORT]);
@@ -134,7 +134,7 @@ fn bytes_are_those_that_were_sent() {
         }
         let moving = cases.iter().filter(|case| case.2 > 0).count();
         assert_eq!(rows.len(), 2 * moving, "{alternative}: {rows:#?}");
-    }
+    });
 }
 
 /// Every interval has what was carried in it, and no more.
@@ -189,60 +189,63 @@ fn intervals_add_up() {
 #[test]
 fn nothing_is_told_twice() {
     let iterators = alternatives();
-    for alternative in iterators.iter().filter(|way| way.starts_with("iter")) {
-        let host = Host::new();
-        let _resident = host.resident();
-        let tool = start(alternative, &host, &["--json", "1"]);
-        let ((made, is_made), (goes_on, may_go_on)) = (channel(), channel());
-        let (ended, ports) = thread::scope(|scope| {
-            let talker = scope.spawn(|| {
-                host.within(move || {
-                    own_files();
-                    let talks = [(); 2].map(|()| {
-                        let mut over = Talk::new("127.0.0.1", "127.0.0.1");
-                        over.client.write_all(&[1; 500]).expect("write");
-                        let mut again = Talk::new("127.0.0.1", "127.0.0.1");
-                        again.exchange(300, 20);
-                        (over, again)
-                    });
-                    let ports = talks.each_ref().map(|talks| talks.0.ports().1);
-                    let [first, second] = talks;
-                    let mut to = connect_again(first);
-                    made.send(ports).expect("the test");
-                    may_go_on.recv_timeout(PATIENCE).expect("the test");
-                    to.extend(connect_again(second));
-                    (ports, to)
-                })
+    each(
+        iterators.iter().filter(|way| way.starts_with("iter")),
+        |alternative| {
+            let host = Host::new();
+            let _resident = host.resident();
+            let tool = start(alternative, &host, &["--json", "1"]);
+            let ((made, is_made), (goes_on, may_go_on)) = (channel(), channel());
+            let (ended, ports) = thread::scope(|scope| {
+                let talker = scope.spawn(|| {
+                    host.within(move || {
+                        own_files();
+                        let talks = [(); 2].map(|()| {
+                            let mut over = Talk::new("127.0.0.1", "127.0.0.1");
+                            over.client.write_all(&[1; 500]).expect("write");
+                            let mut again = Talk::new("127.0.0.1", "127.0.0.1");
+                            again.exchange(300, 20);
+                            (over, again)
+                        });
+                        let ports = talks.each_ref().map(|talks| talks.0.ports().1);
+                        let [first, second] = talks;
+                        let mut to = connect_again(first);
+                        made.send(ports).expect("the test");
+                        may_go_on.recv_timeout(PATIENCE).expect("the test");
+                        to.extend(connect_again(second));
+                        (ports, to)
+                    })
+                });
+                let [_, met]: [u16; 2] = is_made.recv_timeout(PATIENCE).expect("the talker");
+                tool.wait_for_line(|line| line.contains(&format!("\"dport\":{met}")));
+                goes_on.send(()).expect("the talker");
+                let ports = talker.join().expect("the talker");
+                (tool.stop().success(), ports)
             });
-            let [_, met]: [u16; 2] = is_made.recv_timeout(PATIENCE).expect("the talker");
-            tool.wait_for_line(|line| line.contains(&format!("\"dport\":{met}")));
-            goes_on.send(()).expect("the talker");
-            let ports = talker.join().expect("the talker");
-            (tool.stop().success(), ports)
-        });
-        assert_eq!(ended.lost(), 0);
-        let rows = ended.json();
-        let sum = |end: &str, port: u16, key: &str| -> u64 {
-            let of_port = rows.iter().filter(|row| row[end] == port);
-            of_port.map(|row| row[key].as_u64().expect("bytes")).sum()
-        };
-        let (over, again) = ports;
-        for port in over {
-            assert_eq!(
-                sum("sport", port, "rx_bytes"),
-                500,
-                "{alternative}: {rows:#?}"
-            );
-        }
-        assert_eq!(again.len(), 4);
-        for (port, (sent, received)) in again.into_iter().zip([(300, 20), (40, 30)].repeat(2)) {
-            let found = (
-                sum("dport", port, "tx_bytes"),
-                sum("dport", port, "rx_bytes"),
-            );
-            assert_eq!(found, (sent, received), "{alternative}: {rows:#?}");
-        }
-    }
+            assert_eq!(ended.lost(), 0);
+            let rows = ended.json();
+            let sum = |end: &str, port: u16, key: &str| -> u64 {
+                let of_port = rows.iter().filter(|row| row[end] == port);
+                of_port.map(|row| row[key].as_u64().expect("bytes")).sum()
+            };
+            let (over, again) = ports;
+            for port in over {
+                assert_eq!(
+                    sum("sport", port, "rx_bytes"),
+                    500,
+                    "{alternative}: {rows:#?}"
+                );
+            }
+            assert_eq!(again.len(), 4);
+            for (port, (sent, received)) in again.into_iter().zip([(300, 20), (40, 30)].repeat(2)) {
+                let found = (
+                    sum("dport", port, "tx_bytes"),
+                    sum("dport", port, "rx_bytes"),
+                );
+                assert_eq!(found, (sent, received), "{alternative}: {rows:#?}");
+            }
+        },
+    );
 }
 
 /// The first is reset by its client, then closed with data that was not read; the
@@ -274,7 +277,7 @@ fn connect_again((over, again): (Talk, Talk)) -> Vec<u16> {
 fn short_connections_are_all_counted() {
     let _alone = MayAttach::alone();
     let count = if in_vm() { 300 } else { 2_000 };
-    for alternative in alternatives() {
+    each(alternatives(), |alternative| {
         let host = Host::new();
         let _resident = host.resident();
         let tool = start(alternative, &host, &["--json", "1"]);
@@ -306,7 +309,7 @@ fn short_connections_are_all_counted() {
             "{strangers:#?}"
         );
         assert!(strangers.len() as u64 <= count / 10, "{strangers:#?}");
-    }
+    });
 }
 
 /// Without a filter every namespace is seen: of both ends of a link, and the

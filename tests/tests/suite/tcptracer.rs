@@ -47,12 +47,6 @@ fn ways() -> Vec<Way> {
     }
 }
 
-fn each_way(attempt: impl Fn(Way)) {
-    for way in ways() {
-        undisturbed(|| attempt(way));
-    }
-}
-
 /// The tool with these alternatives.
 fn start_anywhere(way: Way, args: &[&str]) -> Tool {
     let Way {
@@ -123,7 +117,7 @@ const CASES: [(&str, &str, u64); 3] = [
 
 #[test]
 fn every_alternative_shows_whole_connections() {
-    each_way(|way| {
+    each(ways(), |way| {
         let host = Host::new();
         let tool = start(way, &host, &["--json"]);
         let made = host.within(|| {
@@ -170,7 +164,7 @@ fn every_alternative_shows_whole_connections() {
 /// Attempts, listeners and sockets of other kinds are in no row.
 #[test]
 fn what_was_no_connection_is_no_row() {
-    each_way(|way| {
+    each(ways(), |way| {
         let host = Host::new();
         drop_packets(&host, "tcp dport 81");
         let tool = start(way, &host, &["--json"]);
@@ -220,7 +214,7 @@ fn drop_packets(host: &Host, what: &str) {
 /// row is that of who has called. Each namespace has the rows of its end.
 #[test]
 fn each_namespace_has_its_end() {
-    each_way(|way| {
+    each(ways(), |way| {
         let pair = Pair::new();
         let left = start(way, &pair.left, &["--json"]);
         let right = start(way, &pair.right, &["--json"]);
@@ -268,7 +262,7 @@ fn each_namespace_has_its_end() {
 /// Connections that were there before the tool, in whatever state.
 #[test]
 fn older_connections_are_closed_too() {
-    each_way(|way| {
+    each(ways(), |way| {
         let host = Host::new();
         let (opened, are_open) = channel();
         let (runs, is_running) = channel();
@@ -435,7 +429,7 @@ const ENDS: [(&str, End, &[&str]); 10] = [
 #[test]
 fn a_close_is_shown_once_and_when_it_happens() {
     const MARK: u16 = 30_100;
-    each_way(|way| {
+    each(ways(), |way| {
         let host = Host::new();
         let tool = start(way, &host, &["--json"]);
         let made = host.within(|| {
@@ -485,7 +479,7 @@ fn a_close_is_shown_once_and_when_it_happens() {
 /// sent and no state changes.
 #[test]
 fn a_close_that_changes_nothing_is_shown() {
-    each_way(|way| {
+    each(ways(), |way| {
         let pair = Pair::new();
         let listener = pair
             .right
@@ -521,7 +515,7 @@ fn a_close_that_changes_nothing_is_shown() {
 /// The kernel closes what a process has open as it ends.
 #[test]
 fn a_killed_process_closes() {
-    each_way(|way| {
+    each(ways(), |way| {
         let host = Host::new();
         let tool = start(way, &host, &["--json"]);
         let (pid, port) = host.within(|| {
@@ -554,7 +548,7 @@ fn a_killed_process_closes() {
 fn short_connections_are_all_seen() {
     let _alone = MayAttach::alone();
     let count = if in_vm() { 1_000 } else { 5_000 };
-    each_way(|way| {
+    each(ways(), |way| {
         let host = Host::new();
         let tool = start(way, &host, &[]);
         let command = format!(
