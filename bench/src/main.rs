@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use measure::{Group, Plan};
@@ -150,6 +150,11 @@ pub struct Interrupt(SignalFd);
 
 impl Interrupt {
     fn new() -> Result<Self> {
+        // A shell ignores SIGINT for what it starts in the background, and what we
+        // start would inherit that: bpfcc then would not end.
+        // SAFETY: no handler is installed.
+        #[allow(unsafe_code)]
+        unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }.context("SIGINT")?;
         let signals = interrupting();
         signals.thread_block().context("block signals")?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
