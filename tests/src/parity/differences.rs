@@ -81,6 +81,16 @@ pub static DIFFERENCES: &[Difference] = &[
         undo: btrfs_reads,
     },
     Difference {
+        id: "kretprobe-reads",
+        tools: &["fileslower"],
+        what: "reads on 5.10",
+        classic: "not shown; the last is shown as a write, at the next write that is none of a file",
+        ours: "shown",
+        why: Why::Wrong,
+        reason: "Whoever waits in a read holds one of the few slots that the kernel has for returns.",
+        undo: kretprobe_reads,
+    },
+    Difference {
         id: "wide-addresses",
         tools: &["tcpstates", "tcplife"],
         what: "`-w`",
@@ -651,6 +661,33 @@ fn btrfs_reads(_: &Case, theirs: Side, ours: Side) -> bool {
     let rows = ours.rows.len();
     ours.rows.retain(|row| !is_read(row));
     ours.rows.len() < rows
+}
+
+fn kretprobe_reads(_: &Case, theirs: Side, ours: Side) -> bool {
+    let (Some(theirs), Some(ours)) = (table(theirs.0), table(ours.0)) else {
+        return false;
+    };
+    if theirs.rows.iter().any(|row| row.contains(" R ")) {
+        return false;
+    }
+    let all = std::mem::take(&mut ours.rows);
+    let (reads, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|row| row.contains(" R "));
+    ours.rows = others;
+    let reads: Vec<_> = reads
+        .iter()
+        .filter_map(|row| what_and_where(row, "R"))
+        .collect();
+    theirs
+        .rows
+        .retain(|row| what_and_where(row, "W").is_none_or(|write| !reads.contains(&write)));
+    !reads.is_empty()
+}
+
+/// Bytes and file of a row of that type.
+fn what_and_where(row: &str, kind: &str) -> Option<(String, String)> {
+    let mut cells = row.split_whitespace().skip_while(|cell| *cell != kind);
+    let (bytes, _latency) = (cells.nth(1)?, cells.next()?);
+    Some((bytes.to_owned(), cells.next()?.to_owned()))
 }
 
 fn wide_addresses(_: &Case, theirs: Side, _: Side) -> bool {
