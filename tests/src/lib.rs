@@ -7,6 +7,7 @@ pub mod execveat;
 pub mod files;
 pub mod maps;
 pub mod net;
+pub mod nfs;
 pub mod parity;
 
 use std::cell::RefCell;

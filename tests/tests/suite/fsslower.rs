@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bpfcc_tests::files::{Hand, Mounted};
+use bpfcc_tests::nfs::Nfs;
 use bpfcc_tests::*;
 use nix::sys::stat::Mode;
 use nix::unistd::{gettid, mkfifo};
@@ -167,6 +168,77 @@ fn every_file_system_has_its_own() {
             assert_eq!(shown, if other == kind { 10 } else { 0 }, "{tool}: {other}");
         }
     }
+}
+
+/// A file on a server: also the commits and getattrs, by each way to trace.
+#[test]
+fn nfs_has_commits() {
+    if !in_vm() {
+        return; // no NFS in this kernel; the guests have its modules
+    }
+    let nfs = Nfs::new();
+    let mut works = Vec::new();
+    for way in ["kprobe.multi", "fentry", "kprobe", "tracepoint", "raw_tp"] {
+        let mut trial = forced("nfsslower", way);
+        trial.args(["-d", "1"]);
+        if !run_command(trial).status.success() {
+            continue;
+        }
+        works.push(way);
+        undisturbed(|| {
+            let name = unique("remote");
+            let path = nfs.dir.join(&name);
+            let before = nfs.commits();
+            let mut command = forced("nfsslower", way);
+            command.args(["--verbose", "--json", "0"]);
+            let tool = Tool::spawn(command);
+            let mut file = File::create(&path).expect("create");
+            // More than one call to the server: they leave it to a commit.
+            file.write_all(&[1; 600_000]).expect("write");
+            file.sync_all().expect("fsync");
+            drop(file);
+            fs::metadata(&path).expect("stat");
+            let file = File::open(&path).expect("open");
+            assert_eq!(file.read_at(&mut [0; 100], 5000).expect("pread"), 100);
+            drop(file);
+            let ended = tool.stop().success();
+            assert_eq!(ended.lost(), 0, "{}", ended.stderr);
+            let rows = ended.json();
+            let commits = rows.iter().filter(|row| row["operation"] == "commit");
+            let commits: Vec<_> = commits.collect();
+            assert_eq!(commits.len() as u64, nfs.commits() - before, "{rows:#?}");
+            assert!(!commits.is_empty(), "{rows:#?}");
+            for row in &commits {
+                assert_eq!(
+                    (&row["file"], &row["bytes"]),
+                    (&json!(name), &Value::Null),
+                    "{row}"
+                );
+                assert_eq!((&row["errno"], &row["offset"]), (&json!(0), &json!(0)));
+            }
+            let of_file = own_rows(&rows, &name);
+            let seen = |operation: &str| {
+                let of_kind = of_file.iter().filter(|row| row["operation"] == operation);
+                of_kind
+                    .map(|row| (row["bytes"].as_u64(), row["offset"].as_u64()))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                seen("write"),
+                [(Some(600_000), Some(0))],
+                "{way}: {rows:#?}"
+            );
+            assert_eq!(seen("read"), [(Some(100), Some(5000))], "{way}: {rows:#?}");
+            assert_eq!(seen("fsync").len(), 1, "{way}: {rows:#?}");
+            assert!(!seen("open").is_empty(), "{way}: {rows:#?}");
+            let by_calls = ["tracepoint", "raw_tp"].contains(&way);
+            assert_eq!(seen("getattr").is_empty(), by_calls, "{way}: {rows:#?}");
+        });
+    }
+    assert!(
+        works.contains(&"kprobe") && works.contains(&"raw_tp"),
+        "{works:?}"
+    );
 }
 
 /// What the file system refuses has its error; what never gets there is not shown.

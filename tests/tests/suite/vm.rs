@@ -21,7 +21,7 @@ fn vm(kernel: &str, script: &str) {
             "-t",
             "2400",
             "-M",
-            "loop,ext4,xfs,btrfs,null_blk,nf_conntrack",
+            "loop,ext4,xfs,btrfs,null_blk,nf_conntrack,nfsd,nfs,nfsv4",
             kernel,
             "-s",
             script,

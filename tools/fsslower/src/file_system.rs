@@ -77,9 +77,10 @@ pub const CALLS: [&str; 2] = ["tracepoint", "raw_tp"];
 /// that it is for; more pairs are for functions that may not be there.
 macro_rules! way {
     ($name:literal, $entry:literal, $return:literal,
-     [$(($program:literal, $function:literal)),*] $(, ($extra:literal, $of:literal))*) => {
+     [$(($program:literal, $function:literal)),*] $(, ($extra:literal, $of:literal))*
+     $(; $point:literal)*) => {
         Alternative::new($name, &[$(concat!($entry, $program), concat!($return, $program)),*])
-            .optional(&[$(concat!($entry, $extra), concat!($return, $extra)),*])
+            .optional(&[$(concat!($entry, $extra), concat!($return, $extra),)* $($point),*])
             .functions(&[
                 $((concat!($entry, $program), $function),
                   (concat!($return, $program), $function),)*
@@ -92,7 +93,7 @@ macro_rules! way {
 const RAW: Alternative = Alternative::new("raw_tp", &["raw_enter", "raw_exit"]);
 
 /// A file system's hook, by the functions that read, write, open and sync, and
-/// others that it may have.
+/// others that it may have, and the programs of its own tracepoints, if any.
 ///
 /// kprobe.multi comes first: where it rests on the function graph tracer its
 /// programs are never preempted, and any number of calls may be under way.
@@ -100,22 +101,24 @@ const RAW: Alternative = Alternative::new("raw_tp", &["raw_enter", "raw_exit"]);
 /// A kretprobe forgets calls, uncounted, when more than a few are under way.
 /// Where no function can be traced there are the system calls.
 macro_rules! functions {
-    ($read:literal, $write:literal, $open:literal, $fsync:literal $(, $extra:tt)*) => {
+    ($read:literal, $write:literal, $open:literal, $fsync:literal $(, $extra:tt)*
+     $(; $point:literal)*) => {
         Hook {
             name: "operations",
             alternatives: &[
                 way!("kprobe.multi", "multi_", "multiret_",
                      [("read", $read), ("write", $write), ("open", $open), ("fsync", $fsync)]
-                     $(, $extra)*),
+                     $(, $extra)* $(; $point)*),
                 way!("fentry", "fentry_", "fexit_",
                      [("read", $read), ("write", $write), ("open", $open), ("fsync", $fsync)]
-                     $(, $extra)*),
+                     $(, $extra)* $(; $point)*),
                 way!("kprobe", "kprobe_", "kretprobe_",
                      [("read", $read), ("write", $write), ("open", $open), ("fsync", $fsync)]
-                     $(, $extra)*),
+                     $(, $extra)* $(; $point)*),
                 Alternative::new("tracepoint", &["tp_enter", "tp_exit"])
-                    .also(&[("tp_enter", ENTERED), ("tp_exit", LEFT)]),
-                RAW,
+                    .also(&[("tp_enter", ENTERED), ("tp_exit", LEFT)])
+                    .optional(&[$($point),*]),
+                RAW.optional(&[$($point),*]),
             ],
         }
     };
@@ -193,7 +196,9 @@ pub const NFS: FileSystem = FileSystem {
         "nfs_file_open",
         "nfs_file_fsync",
         ("open2", "nfs4_file_open"),
-        ("getattr", "nfs_getattr")
+        ("getattr", "nfs_getattr");
+        "begin_commit";
+        "end_commit"
     ),
 };
 

@@ -296,7 +296,8 @@ impl Trace {
         }
         let format = self.general.format(self.csv);
         let mut getattr_has_idmap = false;
-        if self.fs.is_some_and(|fs| fs.name == NFS.name) {
+        let is_nfs = self.fs.is_some_and(|fs| fs.name == NFS.name);
+        if is_nfs {
             let params = KernelBtf::load()?.function_params("simple_getattr");
             getattr_has_idmap = params == Some(5);
         }
@@ -311,6 +312,7 @@ impl Trace {
                 rodata.filter_tgid = self.pid.unwrap_or(0);
                 rodata.filter_cgroup = self.general.cgroup_id();
             }
+            open.maps.commits.set_autocreate(is_nfs)?;
             open.maps.cgroupset.set_autocreate(false)?;
             open.maps.mntnsset.set_autocreate(false)?;
             Ok(())

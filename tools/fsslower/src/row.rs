@@ -20,6 +20,7 @@ const READ: u8 = 0;
 const WRITE: u8 = 1;
 const OPEN: u8 = 2;
 const FSYNC: u8 = 3;
+const GETATTR: u8 = 4;
 
 impl Row {
     fn operation(&self) -> &'static str {
@@ -28,7 +29,8 @@ impl Row {
             WRITE => "write",
             OPEN => "open",
             FSYNC => "fsync",
-            _ => "getattr",
+            GETATTR => "getattr",
+            _ => "commit",
         }
     }
 
@@ -38,7 +40,8 @@ impl Row {
             WRITE => "W",
             OPEN => "O",
             FSYNC => fsync,
-            _ => "G",
+            GETATTR => "G",
+            _ => "C",
         }
     }
 
@@ -116,9 +119,13 @@ impl Layout {
             .add(json_field("time", |row| {
                 row.clock.utc(row.event.ts_ns).into()
             }))
-            .add(json_field("comm", |row| Value::Name(&row.event.comm)))
-            .add(json_field("pid", |row| Value::Uint(row.event.tgid.into())))
-            .add(json_field("tid", |row| Value::Uint(row.event.pid.into())))
+            .add(json_field("comm", |row| Value::Name(&row.event.actor.comm)))
+            .add(json_field("pid", |row| {
+                Value::Uint(row.event.actor.tgid.into())
+            }))
+            .add(json_field("tid", |row| {
+                Value::Uint(row.event.actor.pid.into())
+            }))
             .add(json_field("operation", |row| row.operation().into()))
             .add(json_field("bytes", |row| {
                 row.bytes().map_or(Value::Missing, Value::Uint)
@@ -139,7 +146,7 @@ impl Layout {
             }))
             .add(json_field("file", |row| row.name()))
             .add(json_field("cgroup_id", |row| {
-                Value::Uint(row.event.cgroup_id)
+                Value::Uint(row.event.actor.cgroup_id)
             }));
     }
 
@@ -155,9 +162,11 @@ impl Layout {
             }));
         }
         table
-            .add(column("TASK", |row: &Row| Value::Name(&row.event.comm)))
+            .add(column("TASK", |row: &Row| {
+                Value::Name(&row.event.actor.comm)
+            }))
             .add(column("PID", |row: &Row| {
-                Value::Uint(row.event.tgid.into())
+                Value::Uint(row.event.actor.tgid.into())
             }));
         if bcc {
             table
@@ -177,8 +186,8 @@ impl Layout {
     }
 
     fn text(self, table: &mut Table<Row>) {
-        let comm = column("COMM", |row: &Row| Value::Name(&row.event.comm));
-        let pid = column("PID", |row: &Row| Value::Uint(row.event.tgid.into()));
+        let comm = column("COMM", |row: &Row| Value::Name(&row.event.actor.comm));
+        let pid = column("PID", |row: &Row| Value::Uint(row.event.actor.tgid.into()));
         table.add(column("TIME", Row::time_of_day).left(8));
         if let Self::Bcc { pid_width } = self {
             table
@@ -210,11 +219,11 @@ fn files(table: &mut Table<Row>) {
             .left(8),
         )
         .add(
-            column("COMM", |row: &Row| Value::Name(&row.event.comm))
+            column("COMM", |row: &Row| Value::Name(&row.event.actor.comm))
                 .left(14)
                 .cut(),
         )
-        .add(column("TID", |row: &Row| Value::Uint(row.event.pid.into())).left(6))
+        .add(column("TID", |row: &Row| Value::Uint(row.event.actor.pid.into())).left(6))
         .add(column("D", |row: &Row| row.letter("S").into()).left(1))
         .add(column("BYTES", |row: &Row| Value::Int(row.event.length)).left(7))
         .add(column("LAT(ms)", Row::latency_ms).right(7))
@@ -224,6 +233,7 @@ fn files(table: &mut Table<Row>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skel::types::actor;
 
     fn row(op: u8, result: i64) -> Row {
         let mut comm = [0; 16];
@@ -235,9 +245,12 @@ mod tests {
                 offset: 5000,
                 result,
                 length: if op == FSYNC { i64::MAX } else { 10_240 },
-                comm,
-                tgid: 9051,
-                pid: 9052,
+                actor: actor {
+                    comm,
+                    tgid: 9051,
+                    pid: 9052,
+                    ..Default::default()
+                },
                 op,
                 ..Default::default()
             },
