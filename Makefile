@@ -9,7 +9,7 @@ help:
 	@echo 'make test     build, then run every test: unit, command line, live, virtual machines'
 	@echo 'make build    release programs in target/release'
 	@echo 'make check    formatting, clippy, clang warnings, stale man pages'
-	@echo 'make parity   run the classics and ours side by side: three quarters of an hour; PARITY_KERNELS, PARITY_TOOLS narrow it'
+	@echo 'make parity   run the classics and ours side by side: an hour; PARITY_KERNELS, PARITY_TOOLS narrow it'
 	@echo 'make bench    what the tools cost beside their peers; writes bench/results.md (BENCH_TOOLS, BENCH_RUNS, BENCH_ONLY)'
 	@echo 'make matrix   which hook alternative works on which kernel'
 	@echo 'make man      man pages and completions from the command definitions'

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::iter;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -191,9 +192,17 @@ fn suite(text: &mut String, plan: &Plan) -> Result<()> {
             .collect();
         (sizes.len(), sizes.iter().sum::<u64>())
     };
+    // A tool's folder may make several.
+    let named = |dir: fs::DirEntry| {
+        let more = fs::read_dir(dir.path().join("src/bin"));
+        let more = more.into_iter().flatten().flatten();
+        let more = more.filter_map(|source| Some(source.path().file_stem()?.to_owned()));
+        iter::once(dir.file_name()).chain(more)
+    };
     let tools = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools"))?
         .flatten()
-        .map(|dir| plan.programs.join(dir.file_name()))
+        .flat_map(named)
+        .map(|name| plan.programs.join(name))
         .filter(|program| program.is_file())
         .collect();
     let peers = said("dpkg", &["-L", "libbpf-tools"])
