@@ -50,11 +50,12 @@ pub fn try_alternative(tool: &Entry, alternative: &Alternative) -> State {
             let quoted = format!("'{name}'");
             !left_out.contains(*name) && (messages.contains(&quoted) || error.contains(&quoted))
         });
+        // Also of an optional program, which the tool would just do without.
+        if is_our_fault(&messages) {
+            return State::Broken(format!("{error}\n{messages}"));
+        }
         match culprit {
             Some(name) => left_out.push(name),
-            None if is_our_fault(&messages) => {
-                return State::Broken(format!("{error}\n{messages}"));
-            }
             None => return State::Absent(error),
         }
     }
